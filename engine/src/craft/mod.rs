@@ -1,0 +1,5 @@
+//! The craft world: paper folding and block building on a table, drawn from a seed.
+
+mod task;
+
+pub use task::Task;
