@@ -2,6 +2,7 @@
 
 pub mod craft;
 pub mod media;
+pub mod policy;
 pub mod rollout;
 pub mod weights;
 pub mod worker;
