@@ -92,6 +92,20 @@ pub enum Mask {
     Hidden(Tensor<4, Bool>),
 }
 
+impl Mask {
+    /// What `tokens` new tokens see behind `start` earlier ones.
+    pub fn causal_after(start: usize, tokens: usize, device: &Device) -> Self {
+        if tokens == 1 {
+            return Self::All;
+        }
+        if start == 0 {
+            return Self::Causal;
+        }
+        let hidden = Tensor::<2, Bool>::tril_mask([tokens, start + tokens], start as i64, device);
+        Self::Hidden(hidden.unsqueeze())
+    }
+}
+
 /// One attention layer.
 #[derive(Module, Debug)]
 pub struct Attention {

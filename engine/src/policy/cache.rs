@@ -1,25 +1,37 @@
 //! Keys and values of the tokens seen so far, so that every token is computed once.
 
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
 use super::attention::{KeyValues, Mask};
 
-/// What one layer remembers.
+/// What one self-attention layer remembers, with room for a whole sequence from the start.
 #[derive(Debug, Clone)]
-pub(super) struct LayerCache {
-    /// `[batch, kv_heads, max_tokens, head_dim]`, zero where nothing was written yet.
-    pub(super) own: KeyValues,
-    /// Those of the context, which stay the same for the whole sequence.
-    pub(super) context: Option<KeyValues>,
+pub struct LayerCache {
+    slots: KeyValues,
 }
 
 impl LayerCache {
-    /// Writes the keys and values of new tokens at `start` and returns all up to there.
-    pub(super) fn extend(&mut self, start: usize, new: KeyValues) -> KeyValues {
-        let [_, _, tokens, _] = new.keys.dims();
+    /// Empty slots for `[batch, kv_heads, max_tokens, head_dim]`.
+    pub fn empty(shape: [usize; 4], device: &Device) -> Self {
+        Self {
+            slots: KeyValues {
+                keys: Tensor::zeros(shape, device),
+                values: Tensor::zeros(shape, device),
+            },
+        }
+    }
+
+    /// All slots, `[batch, kv_heads, max_tokens, head_dim]`, zero where nothing was written yet.
+    pub fn slots(&self) -> &KeyValues {
+        &self.slots
+    }
+
+    /// Writes the keys and values of the tokens from position `start` and returns all up to there.
+    pub fn extend(&mut self, start: usize, new: KeyValues) -> KeyValues {
+        let [batch, heads, tokens, _] = new.keys.dims();
         let end = start + tokens;
-        let window = [0..new.keys.dims()[0], 0..new.keys.dims()[1], start..end];
-        let KeyValues { keys, values } = &mut self.own;
+        let window = [0..batch, 0..heads, start..end];
+        let KeyValues { keys, values } = &mut self.slots;
         // Taking the tensor out lets the backend write in place.
         keys.inplace(|k| k.slice_assign(window.clone(), new.keys));
         values.inplace(|v| v.slice_assign(window, new.values));
@@ -34,6 +46,8 @@ impl LayerCache {
 #[derive(Debug, Clone)]
 pub struct KvCache {
     pub(super) layers: Vec<LayerCache>,
+    /// Keys and values of the context for every layer that looks at it.
+    pub(super) context: Vec<Option<KeyValues>>,
     pub(super) context_mask: Mask,
     pub(super) tokens: usize,
 }
@@ -44,20 +58,8 @@ impl KvCache {
         self.tokens
     }
 
-    /// A layer's keys and values over all slots, `[batch, kv_heads, max_tokens, head_dim]`.
-    pub fn layer(&self, index: usize) -> &KeyValues {
-        &self.layers[index].own
+    /// What each layer remembers.
+    pub fn layers(&self) -> &[LayerCache] {
+        &self.layers
     }
-}
-
-/// What `tokens` new tokens see after `start` earlier ones.
-pub(super) fn causal_after(start: usize, tokens: usize, device: &Device) -> Mask {
-    if tokens == 1 {
-        return Mask::All;
-    }
-    if start == 0 {
-        return Mask::Causal;
-    }
-    let hidden = Tensor::<2, Bool>::tril_mask([tokens, start + tokens], start as i64, device);
-    Mask::Hidden(hidden.unsqueeze())
 }

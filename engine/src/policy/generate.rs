@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::attention::Context;
+use super::cache::KvCache;
 use super::transformer::Policy;
 
 /// One token to be decided.
@@ -82,9 +83,9 @@ fn next_scores(
     policy: &Policy,
     tokens: &[u32],
     batch: usize,
-    cache: &mut super::KvCache,
+    cache: &mut KvCache,
 ) -> Vec<Vec<f32>> {
-    let device = cache.layer(0).keys.device();
+    let device = cache.layers()[0].slots().keys.device();
     let length = tokens.len() / batch;
     let tokens: Vec<i32> = tokens.iter().map(|t| *t as i32).collect();
     let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, [batch, length]), &device);

@@ -16,7 +16,7 @@ mod sampling;
 mod transformer;
 
 pub use attention::{Attention, AttentionConfig, Context, KeyValues, Mask};
-pub use cache::KvCache;
+pub use cache::{KvCache, LayerCache};
 pub use config::{CrossAttentionConfig, PolicyConfig};
 pub use generate::{Choice, generate};
 pub use planner::{CodeSampling, Planner, PlannerConfig, next_code_accuracy, next_code_loss};

@@ -48,7 +48,9 @@ impl PlannerConfig {
     /// Panics when the policy has no cross-attention, no begin token, or more codes than `u16`.
     pub fn init(&self, device: &Device) -> Planner {
         let cross = self.policy.cross_attention;
-        let context_dim = cross.expect("a planner's policy needs cross-attention").context_dim;
+        let context_dim = cross
+            .expect("a planner's policy needs cross-attention")
+            .context_dim;
         let PolicyConfig {
             vocabulary,
             embeddings,
@@ -208,7 +210,14 @@ impl Planner {
             on_code(index)?;
             ControlFlow::Continue(u32::from(code))
         };
-        generate(&self.transformer, &[prompt], Some(&context), count, &[], choose)?;
+        generate(
+            &self.transformer,
+            &[prompt],
+            Some(&context),
+            count,
+            &[],
+            choose,
+        )?;
         Some(predictions)
     }
 
@@ -238,7 +247,11 @@ fn prediction(code: u16, logits: &[f32]) -> CodePrediction {
 
 /// 1 for the codes of each task, 0 for the padding behind them: `[batch, codes]`.
 fn code_mask(lengths: &[usize], count: usize, device: &Device) -> Tensor<2> {
-    let row = |length: &usize| (0..count).map(|i| f32::from(u8::from(i < *length))).collect();
+    let row = |length: &usize| {
+        (0..count)
+            .map(|i| f32::from(u8::from(i < *length)))
+            .collect()
+    };
     let mask: Vec<Vec<f32>> = lengths.iter().map(row).collect();
     Tensor::from_data(
         TensorData::new(mask.concat(), [lengths.len(), count]),
@@ -270,4 +283,169 @@ pub fn next_code_accuracy(logits: Tensor<3>, codes: Tensor<2, Int>, lengths: &[u
     let best: Tensor<2, Int> = logits.argmax(2).squeeze_dim(2);
     let right = (best.equal(codes).float() * mask).sum();
     right.into_scalar::<f32>() / lengths.iter().sum::<usize>().max(1) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+
+    use super::*;
+
+    const SAMPLING: CodeSampling = CodeSampling {
+        temperature: 1.0,
+        top_p: 0.9,
+        seed: 11,
+    };
+
+    fn small(device: &Device) -> Planner {
+        let mut config = PlannerConfig::craft_mini(8);
+        config.policy.layers = 2;
+        device.seed(5);
+        config.init(device)
+    }
+
+    fn features(device: &Device) -> Tensor<5> {
+        Tensor::random([1, 8, 1, 4, 6], Distribution::Default, device)
+    }
+
+    fn go_on(_: usize) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn codes(predictions: &[CodePrediction]) -> Vec<u16> {
+        predictions.iter().map(|p| p.code).collect()
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_codes_and_fixed_ones_are_kept() {
+        let device = Device::flex();
+        let planner = small(&device);
+        let features = features(&device);
+        let draw = |prefix: &[u16], fixed: &[(usize, u16)], count, seed| {
+            let sampling = CodeSampling { seed, ..SAMPLING };
+            let features = features.clone();
+            planner
+                .predict(features, Task::Boat, prefix, fixed, count, sampling, go_on)
+                .expect("nothing breaks off")
+        };
+        let whole = codes(&draw(&[], &[], 32, 11));
+        assert_eq!(whole, codes(&draw(&[], &[], 32, 11)));
+        assert_ne!(whole, codes(&draw(&[], &[], 32, 12)));
+        // Going on from a prefix draws what the whole would have drawn.
+        assert_eq!(whole[16..], codes(&draw(&whole[..16], &[], 16, 11)));
+        let fixed = [(3, 999), (0, 1)];
+        let changed = draw(&whole[..16], &fixed, 16, 11);
+        assert_eq!((changed[0].code, changed[3].code), (1, 999));
+        assert_ne!((whole[16], whole[19]), (1, 999));
+    }
+
+    #[test]
+    fn a_prediction_describes_the_distribution_at_temperature_one() {
+        let device = Device::flex();
+        let planner = small(&device);
+        let features = features(&device);
+        let sampling = CodeSampling {
+            temperature: 0.0,
+            ..SAMPLING
+        };
+        let predictions = planner
+            .predict(
+                features.clone(),
+                Task::Horse,
+                &[],
+                &[(1, 40)],
+                3,
+                sampling,
+                go_on,
+            )
+            .expect("nothing breaks off");
+        let fed = codes(&predictions).iter().map(|c| i32::from(*c)).collect();
+        let fed: Vec<i32> = fed;
+        let fed = Tensor::from_data(TensorData::new(fed, [1, 3]), &device);
+        let task = Tensor::from_data([3], &device);
+        let logits = planner.logits(fed, features, task);
+        let rows: Vec<f32> = logits.into_data().try_into_vec().expect("f32");
+        for (prediction, row) in predictions.iter().zip(rows.chunks(1000)) {
+            let probabilities = softmax(row, 1.0);
+            let own = probabilities[usize::from(prediction.code)];
+            assert!((prediction.probability - own).abs() < 1e-6);
+            let entropy: f32 = probabilities.iter().map(|p| -p * p.log2()).sum();
+            assert!((prediction.entropy_bits - entropy).abs() < 1e-3);
+            assert_eq!(prediction.alternatives.len(), 8);
+            let first = prediction.alternatives[0];
+            assert_eq!(usize::from(first.0), crate::policy::sampling::best(row));
+            assert!(prediction.alternatives.is_sorted_by(|a, b| a.1 >= b.1));
+        }
+        assert_eq!(predictions[0].code, predictions[0].alternatives[0].0);
+    }
+
+    #[test]
+    fn breaking_off_leaves_nothing() {
+        let device = Device::flex();
+        let planner = small(&device);
+        let mut heard = Vec::new();
+        let stop = |index| {
+            heard.push(index);
+            if index == 2 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        let none = planner.predict(features(&device), Task::Tower, &[], &[], 16, SAMPLING, stop);
+        assert!(none.is_none());
+        assert_eq!(heard, [0, 1, 2]);
+    }
+
+    #[test]
+    fn the_loss_leaves_padding_out() {
+        let device = Device::flex();
+        // Two classes; probability 0.75 for class 0 everywhere.
+        let row = [3_f32.ln(), 0.0];
+        let logits = Tensor::<3>::from_data([[row, row, row], [row, row, row]], &device);
+        let codes = Tensor::<2, Int>::from_data([[0, 1, 1], [0, 0, 1]], &device);
+        let loss: f32 = next_code_loss(logits.clone(), codes.clone(), &[2, 1]).into_scalar();
+        let entropy = -(0.75_f32.ln() + 0.25_f32.ln() + 0.75_f32.ln()) / 3.0;
+        let pull = 1e-4 * 4_f32.ln().powi(2);
+        assert!((loss - entropy - pull).abs() < 1e-6, "{loss}");
+        let accuracy = next_code_accuracy(logits, codes, &[2, 1]);
+        assert!((accuracy - 2.0 / 3.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn training_makes_a_code_sequence_likely_for_its_own_task_only() {
+        use burn::optim::{AdamWConfig, GradientsParams};
+        let device = Device::flex().autodiff();
+        let mut config = PlannerConfig::craft_mini(8);
+        config.policy.layers = 1;
+        device.seed(6);
+        let mut planner = config.init(&device);
+        let features = features(&device).repeat_dim(0, 2);
+        let tasks = Tensor::<1, Int>::from_data([0, 1], &device);
+        let rows = [[5, 6, 7, 8, 9, 10], [15, 16, 17, 18, 19, 20]];
+        let codes = Tensor::<2, Int>::from_data(rows, &device);
+        let mut optimizer = AdamWConfig::new().init();
+        for _ in 0..40 {
+            let logits = planner.logits(codes.clone(), features.clone(), tasks.clone());
+            let loss = next_code_loss(logits, codes.clone(), &[6, 6]);
+            let gradients = GradientsParams::from_grads(loss.backward(), &planner);
+            planner = optimizer.step(3e-3, planner, gradients);
+        }
+        let planner = planner.valid();
+        let features = features.narrow(0, 0, 1).without_autodiff();
+        for (task, row) in Task::ALL.into_iter().zip(rows) {
+            let sampling = CodeSampling {
+                temperature: 0.0,
+                ..SAMPLING
+            };
+            let predictions = planner
+                .predict(features.clone(), task, &[], &[], 6, sampling, go_on)
+                .expect("nothing breaks off");
+            assert_eq!(codes_as_i32(&predictions), row, "{task:?}");
+        }
+    }
+
+    fn codes_as_i32(predictions: &[CodePrediction]) -> Vec<i32> {
+        predictions.iter().map(|p| i32::from(p.code)).collect()
+    }
 }

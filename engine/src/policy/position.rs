@@ -52,8 +52,7 @@ impl Grid {
             };
             for (position, width) in place.into_iter().zip(widths) {
                 let half = width / 2;
-                let angle =
-                    |i: usize| position as f64 * 10_000_f64.powf(-(i as f64) / half as f64);
+                let angle = |i: usize| position as f64 * 10_000_f64.powf(-(i as f64) / half as f64);
                 table.extend((0..half).map(|i| angle(i).sin() as f32));
                 table.extend((0..half).map(|i| angle(i).cos() as f32));
             }

@@ -48,7 +48,13 @@ impl Sampling {
                 let mut sorted = logits.to_vec();
                 sorted.sort_unstable_by(|a, b| b.total_cmp(a));
                 let threshold = sorted[k.clamp(1, sorted.len()) - 1];
-                let kept = |v: &f32| if *v < threshold { f32::NEG_INFINITY } else { *v };
+                let kept = |v: &f32| {
+                    if *v < threshold {
+                        f32::NEG_INFINITY
+                    } else {
+                        *v
+                    }
+                };
                 let kept: Vec<f32> = logits.iter().map(kept).collect();
                 softmax(&kept, temperature)
             }

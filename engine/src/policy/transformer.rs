@@ -9,7 +9,7 @@ use burn::tensor::activation::silu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::attention::{Attention, AttentionConfig, Context, INITIAL_STD, KeyValues, Mask, linear};
-use super::cache::{KvCache, LayerCache, causal_after};
+use super::cache::{KvCache, LayerCache};
 use super::config::PolicyConfig;
 use super::rotary::Rotary;
 
@@ -70,7 +70,9 @@ impl Block {
             };
             attention.init(device)
         };
-        let cross = config.cross_attention.filter(|c| index.is_multiple_of(c.every));
+        let cross = config
+            .cross_attention
+            .filter(|c| index.is_multiple_of(c.every));
         Self {
             attention_norm: norm(),
             attention: attention(config.dim),
@@ -198,16 +200,12 @@ impl Policy {
             ..
         } = self.config;
         let device = self.token_embedding.weight.device();
-        let empty = || Tensor::zeros([batch, kv_heads, max_tokens, head_dim], &device);
-        let layer = |block: &Block| LayerCache {
-            own: KeyValues {
-                keys: empty(),
-                values: empty(),
-            },
-            context: block.context_keys(context),
-        };
+        let shape = [batch, kv_heads, max_tokens, head_dim];
+        let empty = |_: &Block| LayerCache::empty(shape, &device);
+        let context_keys = |block: &Block| block.context_keys(context);
         KvCache {
-            layers: self.layers.iter().map(layer).collect(),
+            layers: self.layers.iter().map(empty).collect(),
+            context: self.layers.iter().map(context_keys).collect(),
             context_mask: context_mask(context),
             tokens: 0,
         }
@@ -227,10 +225,11 @@ impl Policy {
             start + count <= max,
             "{count} tokens after {start} exceed the {max} this policy can hold"
         );
-        let mask = causal_after(start, count, &tokens.device());
+        let mask = Mask::causal_after(start, count, &tokens.device());
         let mut x = self.token_embedding.forward(tokens);
-        for (layer, memory) in self.layers.iter().zip(&mut cache.layers) {
-            let context = memory.context.clone().map(|k| (k, &cache.context_mask));
+        let memories = cache.layers.iter_mut().zip(&cache.context);
+        for (layer, (memory, context)) in self.layers.iter().zip(memories) {
+            let context = context.clone().map(|k| (k, &cache.context_mask));
             let seen = |own| memory.extend(start, own);
             x = self.add_positions(x, start);
             x = layer.forward(x, &self.rotary, start, seen, &mask, context);
@@ -255,5 +254,58 @@ fn context_mask(context: Option<&Context>) -> Mask {
     match context.and_then(|c| c.visible.clone()) {
         Some(visible) => Mask::Hidden(visible.bool_not()),
         None => Mask::All,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Distribution, Tolerance};
+
+    use super::*;
+
+    fn tokens(batch: usize, count: usize) -> Tensor<2, Int> {
+        let values: Vec<i32> = (0..batch * count).map(|i| (i * 37 % 101) as i32).collect();
+        Tensor::from_data(TensorData::new(values, [batch, count]), &Device::flex())
+    }
+
+    #[test]
+    fn steps_and_chunks_agree_with_the_full_forward() {
+        let device = Device::flex();
+        device.seed(3);
+        let policy = PolicyConfig::craft_mini().init(&device);
+        let context = Tensor::random([2, 25, 192], Distribution::Default, &device).into();
+        let tokens = tokens(2, 40);
+        let full = policy.forward(tokens.clone(), Some(&context));
+        for chunks in [vec![40], vec![1; 40], vec![17, 1, 9, 13]] {
+            let mut cache = policy.start(2, Some(&context));
+            let mut parts = Vec::new();
+            for count in chunks {
+                let chunk = tokens.clone().narrow(1, cache.tokens(), count);
+                parts.push(policy.step(chunk, &mut cache));
+            }
+            let stepped = Tensor::cat(parts, 1).into_data();
+            let tolerance = Tolerance::<f32>::absolute(2e-6);
+            stepped.assert_approx_eq(&full.to_data(), tolerance);
+        }
+    }
+
+    #[test]
+    fn later_tokens_and_the_context_matter_only_where_they_may() {
+        let device = Device::flex();
+        device.seed(4);
+        let policy = PolicyConfig::craft_mini().init(&device);
+        let context: Context = Tensor::random([1, 5, 192], Distribution::Default, &device).into();
+        let first = tokens(1, 20);
+        let second = first.clone().slice_fill([0..1, 12..13], 7);
+        let one = policy.forward(first.clone(), Some(&context));
+        let two = policy.forward(second, Some(&context));
+        let change = (one.clone() - two).abs().max_dim(2).into_data();
+        let change: Vec<f32> = change.try_into_vec().expect("f32");
+        assert!(change[..12].iter().all(|c| *c == 0.0), "{change:?}");
+        assert!(change[12..].iter().all(|c| *c > 0.0), "{change:?}");
+        let other = Context::from(context.tokens.clone() + 1.0);
+        let other = policy.forward(first, Some(&other));
+        let change: f32 = (one - other).abs().max().into_scalar();
+        assert!(change > 0.0);
     }
 }
