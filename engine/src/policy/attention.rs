@@ -89,7 +89,7 @@ pub enum Mask {
     /// As many keys as queries, each query sees those up to its own place.
     Causal,
     /// True where a key is out of sight, broadcast over `[batch, heads, queries, keys]`.
-    Hidden(Tensor<4, Bool>),
+    Hidden(Box<Tensor<4, Bool>>),
 }
 
 impl Mask {
@@ -102,7 +102,7 @@ impl Mask {
             return Self::Causal;
         }
         let hidden = Tensor::<2, Bool>::tril_mask([tokens, start + tokens], start as i64, device);
-        Self::Hidden(hidden.unsqueeze())
+        Self::Hidden(Box::new(hidden.unsqueeze()))
     }
 }
 
@@ -149,7 +149,7 @@ impl Attention {
         let hidden = match mask {
             Mask::Hidden(hidden) => {
                 let shape = [batch, self.heads, tokens, keys.dims()[2]];
-                Some(hidden.clone().expand(shape))
+                Some(Tensor::clone(hidden).expand(shape))
             }
             Mask::All | Mask::Causal => None,
         };

@@ -252,7 +252,7 @@ impl Policy {
 
 fn context_mask(context: Option<&Context>) -> Mask {
     match context.and_then(|c| c.visible.clone()) {
-        Some(visible) => Mask::Hidden(visible.bool_not()),
+        Some(visible) => Mask::Hidden(Box::new(visible.bool_not())),
         None => Mask::All,
     }
 }

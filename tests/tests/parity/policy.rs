@@ -226,7 +226,7 @@ fn attention(case: &Case, checks: &mut Checks) -> Result<(), Failure> {
         let keys = network.keys_values(case.tensor("in.context")?, None);
         let found = network.attend(x.clone(), None, keys.clone(), &Mask::All);
         checks.tensor(case, "out.y", found)?;
-        let hidden = Mask::Hidden(mask(case, "in.context_mask")?.bool_not());
+        let hidden = Mask::Hidden(Box::new(mask(case, "in.context_mask")?.bool_not()));
         let found = network.attend(x, None, keys, &hidden);
         return checks.tensor(case, "out.y_masked", found);
     }
@@ -260,10 +260,10 @@ fn compare_cache(
     found: &KeyValues,
 ) -> Result<(), Failure> {
     for (name, found) in names.into_iter().zip([&found.keys, &found.values]) {
-        let [_, heads, tokens, head_dim] = found.dims();
+        let [batch, heads, tokens, head_dim] = found.dims();
         let rows = case.stored(name)?.shape[0];
         let all = Tensor::zeros([rows, heads, tokens, head_dim], &found.device());
-        let all = all.slice_assign([0..found.dims()[0]], found.clone());
+        let all = all.slice_assign([0..batch, 0..heads], found.clone());
         checks.tensor(case, name, all)?;
     }
     Ok(())
