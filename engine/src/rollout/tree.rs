@@ -98,18 +98,9 @@ impl Rollout {
             children: Vec::new(),
             origin: Origin::Start,
             predictions: Vec::new(),
-            choice: ClipChoice {
-                codes: Vec::new(),
-                seed: 0,
-            },
+            choice: ClipChoice { codes: Vec::new(), seed: 0 },
         };
-        Self {
-            start,
-            source: source.into(),
-            task,
-            nodes: vec![root],
-            current: Self::ROOT,
-        }
+        Self { start, source: source.into(), task, nodes: vec![root], current: Self::ROOT }
     }
 
     /// Adds a clip below `parent` and returns its node; one that is already there is found again.
@@ -122,11 +113,7 @@ impl Rollout {
     ) -> NodeId {
         let codes = predictions.iter().map(|p| p.code).collect();
         let choice = ClipChoice { codes, seed };
-        let twin = self
-            .node(parent)
-            .children
-            .iter()
-            .find(|c| self.node(**c).choice == choice);
+        let twin = self.node(parent).children.iter().find(|c| self.node(**c).choice == choice);
         if let Some(twin) = twin {
             return *twin;
         }
@@ -157,10 +144,7 @@ impl Rollout {
 
     /// Moves to a node of this tree.
     pub fn go_to(&mut self, id: NodeId) {
-        assert!(
-            (id.0 as usize) < self.nodes.len(),
-            "node {id:?} is not of this rollout"
-        );
+        assert!((id.0 as usize) < self.nodes.len(), "node {id:?} is not of this rollout");
         self.current = id;
     }
 
@@ -181,11 +165,7 @@ impl Rollout {
         Path {
             start: self.start.clone(),
             task: self.task,
-            clips: self
-                .line(id)
-                .iter()
-                .map(|n| self.node(*n).choice.clone())
-                .collect(),
+            clips: self.line(id).iter().map(|n| self.node(*n).choice.clone()).collect(),
         }
     }
 }
