@@ -2,9 +2,13 @@
 //!
 //! A run folder holds one folder a stage with its checkpoint, log and plot. Every stage resumes.
 
+mod joint;
 mod plot;
+mod policy;
 mod pool;
 mod run;
+mod vae;
+mod vdm;
 mod warmup;
 
 use std::path::{Path, PathBuf};
