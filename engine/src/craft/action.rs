@@ -16,8 +16,6 @@ pub enum Action {
     FoldRearWing,
     FoldBottomBehind,
     FoldHullUp,
-    FoldHullLeft,
-    FoldHullRight,
     FoldTipLeft,
     FoldTipRight,
     StackFromLeft,
@@ -43,7 +41,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, in the order of [`Action::index`].
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 31] = [
         Self::FoldLeftCorner,
         Self::FoldRightCorner,
         Self::FoldLeftEdge,
@@ -54,8 +52,6 @@ impl Action {
         Self::FoldRearWing,
         Self::FoldBottomBehind,
         Self::FoldHullUp,
-        Self::FoldHullLeft,
-        Self::FoldHullRight,
         Self::FoldTipLeft,
         Self::FoldTipRight,
         Self::StackFromLeft,
@@ -92,8 +88,6 @@ impl Action {
             Self::FoldRearWing => "Fold rear wing",
             Self::FoldBottomBehind => "Fold bottom behind",
             Self::FoldHullUp => "Fold hull up",
-            Self::FoldHullLeft => "Fold left of hull",
-            Self::FoldHullRight => "Fold right of hull",
             Self::FoldTipLeft => "Fold flag to the left",
             Self::FoldTipRight => "Fold flag to the right",
             Self::StackFromLeft => "Stack from the left",

@@ -23,6 +23,10 @@ pub enum Shape {
     Roof,
     /// An upright cylinder.
     Drum,
+    /// A drum with a face.
+    Head,
+    /// A cuboid with an eye: the horse's head.
+    Muzzle,
 }
 
 /// One block and where it stands.
@@ -86,19 +90,19 @@ pub fn scene(task: Task) -> Vec<Block> {
                 Block::waiting(Cuboid, leg, 1, pt(-0.57, 0.13)),
                 Block::waiting(Cuboid, [0.40, 0.15, 0.16], 2, pt(0.46, -0.17)),
                 Block::waiting(Cuboid, [0.11, 0.13, 0.15], 3, pt(-0.31, -0.13)),
-                Block::waiting(Cuboid, [0.22, 0.13, 0.11], 4, pt(-0.55, -0.15)),
+                Block::waiting(Muzzle, [0.22, 0.13, 0.11], 4, pt(-0.55, -0.15)),
                 Block::waiting(Roof, [0.11, 0.12, 0.12], 5, pt(0.37, 0.10)),
             ]
         }
         Task::Person => {
-            let (leg, arm) = ([0.115, 0.13, LEG], [0.075, 0.11, 0.15]);
+            let (leg, arm) = ([0.115, 0.13, LEG], [0.07, 0.11, 0.15]);
             vec![
                 Block::waiting(Cuboid, leg, 0, pt(-0.58, 0.13)),
                 Block::waiting(Cuboid, leg, 1, pt(0.58, 0.13)),
-                Block::waiting(Cuboid, [0.30, 0.14, 0.22], 2, pt(0.46, -0.15)),
+                Block::waiting(Cuboid, [0.31, 0.14, 0.22], 2, pt(0.46, -0.15)),
                 Block::waiting(Cuboid, arm, 3, pt(-0.37, 0.07)),
                 Block::waiting(Cuboid, arm, 4, pt(0.38, 0.07)),
-                Block::waiting(Drum, [0.15, 0.15, 0.15], 5, pt(-0.46, -0.16)),
+                Block::waiting(Head, [0.15, 0.14, 0.16], 5, pt(-0.46, -0.16)),
             ]
         }
         Task::Airplane | Task::Boat => Vec::new(),
@@ -132,8 +136,8 @@ pub fn placing(action: Action, done: &[Action]) -> Option<Placing> {
         PlaceLeftLeg => place(0, -0.085, 0.0),
         PlaceRightLeg => place(1, 0.085, 0.0),
         PlaceTorso => place(2, 0.0, LEG),
-        PlaceLeftArm => place(3, -0.112, shoulder),
-        PlaceRightArm => place(4, 0.112, shoulder),
+        PlaceLeftArm => place(3, -0.12, shoulder),
+        PlaceRightArm => place(4, 0.12, shoulder),
         PlaceHead => place(5, 0.0, shoulder),
         _ => None,
     }

@@ -181,7 +181,7 @@ impl Environment {
             skin,
             sleeve,
             handed: if draw.rng.random_bool(0.8) { 1.0 } else { -1.0 },
-            hand_size: draw.range(0.98, 1.12),
+            hand_size: draw.range(1.12, 1.26),
             light,
             camera,
             distractors,

@@ -15,7 +15,7 @@ use super::{
     label::{CraftClip, FrameLabel, Masks, State},
     paper::{Bend, Fold, Stack},
     plan,
-    render::{Craft, Renderer, Scene},
+    render::{Craft, Renderer, Scene, TILT},
 };
 
 /// Frames of one clip; the last is the first of the next clip.
@@ -462,7 +462,7 @@ fn hold_point(still: &Still, doing: &Doing, done: f32) -> (Point, f32) {
             let (_, moving) = stack.parted(fold);
             let bend = Bend::new(fold.reach(&moving), done);
             let lifted = bend.place(&fold.line, fold.grip(&moving));
-            (lifted.at - pt(0.0, 0.42 * lifted.height), lifted.height)
+            (lifted.at - pt(0.0, TILT * lifted.height), lifted.height)
         }
         (Still::Blocks(blocks), doing @ Doing::Carry { block, hop, to, .. }) => {
             let b = &blocks[*block];

@@ -86,8 +86,8 @@ impl Hand {
                 tapered(thumb_joint, thumb_tip, 0.0215, 0.0165),
             ],
             sleeve: [
-                tapered((0.225, 0.0), (0.95, 0.0), 0.058, 0.095),
-                tapered((0.222, 0.0), (0.242, 0.0), 0.061, 0.062),
+                tapered((0.262, 0.0), (0.95, 0.0), 0.058, 0.095),
+                ellipse(place(0.212, 0.0), 0.019 * scale, 0.062 * scale, turn),
             ],
             palm: ellipse(place(0.132, 0.0), 0.063 * scale, 0.058 * scale, turn),
             wrist: tapered((0.140, 0.0), (0.26, 0.0), 0.047, 0.043),

@@ -211,21 +211,10 @@ impl Fold {
             }
         };
         let level = |y: f32| Line::through(pt(-1.0, y), pt(1.0, y), pt(0.0, 1.0));
-        let bow = |left: bool| {
-            let s = side(left);
-            Self::behind(Line::through(
-                pt(s * w, HULL - 0.115),
-                pt(s * (w - 0.15), HULL),
-                pt(s * w, HULL),
-            ))
-        };
         let tip = |left: bool| {
             let s = side(left);
-            Self::new(Line::through(
-                pt(-s * 0.075, -h + 0.085),
-                pt(s * 0.12, -h + 0.125),
-                apex,
-            ))
+            let base = pt(0.0, -h + 0.10);
+            Self::new(Line::through(base, base + pt(s, 0.92), apex))
         };
         Some(match action {
             Action::FoldLeftCorner => corner(true),
@@ -238,8 +227,6 @@ impl Fold {
             Action::FoldRearWing => wing(true),
             Action::FoldBottomBehind => Self::behind(level(0.17)),
             Action::FoldHullUp => Self::new(level(HULL)),
-            Action::FoldHullLeft => bow(true),
-            Action::FoldHullRight => bow(false),
             Action::FoldTipLeft => tip(true),
             Action::FoldTipRight => tip(false),
             _ => return None,

@@ -14,29 +14,26 @@ pub fn next(task: Task, done: &[Action]) -> Vec<Action> {
         }
     };
     match task {
-        Task::Airplane => {
+        Task::Airplane | Task::Boat => {
+            // Both begin with the same four folds, in any order that paper allows.
             may(FoldLeftCorner, true);
             may(FoldRightCorner, true);
             may(FoldLeftEdge, has(FoldLeftCorner));
             may(FoldRightEdge, has(FoldRightCorner));
             let dart = has(FoldLeftEdge) && has(FoldRightEdge);
-            let halved = has(HalveToLeft) || has(HalveToRight);
-            may(HalveToLeft, dart && !halved);
-            may(HalveToRight, dart && !halved);
-            may(FoldFrontWing, halved);
-            may(FoldRearWing, halved);
-        }
-        Task::Boat => {
-            may(FoldLeftCorner, true);
-            may(FoldRightCorner, true);
-            may(FoldBottomBehind, true);
-            let corners = has(FoldLeftCorner) && has(FoldRightCorner);
-            may(FoldHullUp, corners && has(FoldBottomBehind));
-            may(FoldHullLeft, has(FoldHullUp));
-            may(FoldHullRight, has(FoldHullUp));
-            let flag = has(FoldTipLeft) || has(FoldTipRight);
-            may(FoldTipLeft, corners && !flag);
-            may(FoldTipRight, corners && !flag);
+            if task == Task::Airplane {
+                let halved = has(HalveToLeft) || has(HalveToRight);
+                may(HalveToLeft, dart && !halved);
+                may(HalveToRight, dart && !halved);
+                may(FoldFrontWing, halved);
+                may(FoldRearWing, halved);
+            } else {
+                may(FoldBottomBehind, true);
+                may(FoldHullUp, dart && has(FoldBottomBehind));
+                let flag = has(FoldTipLeft) || has(FoldTipRight);
+                may(FoldTipLeft, dart && !flag);
+                may(FoldTipRight, dart && !flag);
+            }
         }
         Task::Tower => {
             let (left, right) = (count(StackFromLeft), count(StackFromRight));

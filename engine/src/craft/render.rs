@@ -15,7 +15,7 @@ use super::{
 use crate::media::Frame;
 
 /// How far a point of height 1 is seen above its foot in paper scenes.
-const TILT: f32 = 0.42;
+pub const TILT: f32 = 0.42;
 /// Length along both edges of the sheet's curled corner.
 const CURL: f32 = 0.125;
 
@@ -309,7 +309,7 @@ impl<'a> Renderer<'a> {
                     .map(|&p| self.view.pixel(self.seen(bend.place(line, p), behind)))
                     .collect();
                 let front = layer.front_up != below;
-                self.paint_sheet_flat(&seen, front, shade.min(1.18));
+                self.paint_strip(layer, &flat, &seen, front, shade.min(1.18));
                 let edge = self.side_colour(front) * (0.72 * shade);
                 let width = self.px(0.0042);
                 for (j, &a) in flat.iter().enumerate() {
@@ -324,9 +324,35 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    fn paint_sheet_flat(&mut self, seen: &Polygon, front: bool, shade: f32) {
+    /// A strip of the bent part; `flat` is where it lay, corner by corner.
+    fn paint_strip(
+        &mut self,
+        layer: &Layer,
+        flat: &Polygon,
+        seen: &Polygon,
+        front: bool,
+        shade: f32,
+    ) {
         let colour = self.side_colour(front) * shade;
-        self.canvas.fill(seen, 1.0, Some(Thing::Paper), colour);
+        let print = self.environment.front_print;
+        let thing = Some(Thing::Paper);
+        // Bent strips are flat themselves: three corners tell how pixels lie on the sheet.
+        let (u, v) = (seen[1] - seen[0], seen[2] - seen[0]);
+        let turn = u.cross(v);
+        if !front || print == Print::Plain || turn.abs() < 1e-3 {
+            self.canvas.fill(seen, 1.0, thing, colour);
+            return;
+        }
+        let corner = layer.on_sheet(flat[0]);
+        let along = layer.on_sheet(flat[1]) - corner;
+        let across = layer.on_sheet(flat[2]) - corner;
+        let ink = colour.mix(self.environment.back * shade, 0.16);
+        let start = seen[0];
+        self.canvas.fill_with(seen, 1.0, thing, |pixel| {
+            let p = pixel - start;
+            let sheet = corner + along * (p.cross(v) / turn) + across * (u.cross(p) / turn);
+            if printed(print, sheet) { ink } else { colour }
+        });
     }
 
     fn seen(&self, lifted: Lifted, behind: bool) -> Point {
@@ -380,7 +406,7 @@ impl<'a> Renderer<'a> {
         let base = block.at - pt(0.0, RISE * height);
         let back = self.half_depth(block);
         let side = pt(0.5 * block.width, 0.0);
-        if block.shape == Shape::Drum {
+        if matches!(block.shape, Shape::Drum | Shape::Head) {
             return super::geometry::ellipse(
                 base,
                 0.5 * block.width,
@@ -394,6 +420,13 @@ impl<'a> Renderer<'a> {
             base + back + side,
             base + back - side,
         ]
+    }
+
+    fn eye(&mut self, at: Point, radius: f32) {
+        let dot = super::geometry::ellipse(at, radius, radius, 0.0);
+        let seen = self.view.polygon(&dot);
+        let ink = Colour([0.012, 0.012, 0.016]);
+        self.canvas.fill(&seen, 0.9, Some(Thing::Block), ink);
     }
 
     fn paint_block(&mut self, block: &Block) {
@@ -424,7 +457,7 @@ impl<'a> Renderer<'a> {
                 .outline(&seen, this.px(0.005), 0.35, colour * 0.6);
         };
         match block.shape {
-            Shape::Cuboid => {
+            Shape::Cuboid | Shape::Muzzle => {
                 if right {
                     paint(self, quad(low[1], low[2], high[2], high[1]), side);
                 } else {
@@ -434,6 +467,11 @@ impl<'a> Renderer<'a> {
                 paint(self, high.clone(), top);
                 let (a, b) = (self.view.pixel(high[0]), self.view.pixel(high[1]));
                 self.canvas.line(a, b, self.px(0.006), 0.5, top * 1.2);
+                if block.shape == Shape::Muzzle {
+                    let eye = low[0].lerp(high[1], 0.62);
+                    self.eye(eye, 0.017);
+                    self.eye(low[0] + pt(0.022, -0.045), 0.008);
+                }
             }
             Shape::Roof => {
                 let near = (high[0] + high[1]) * 0.5;
@@ -449,7 +487,7 @@ impl<'a> Renderer<'a> {
                 }
                 paint(self, vec![low[0], low[1], near], front);
             }
-            Shape::Drum => {
+            Shape::Drum | Shape::Head => {
                 let mut points = low.clone();
                 points.extend(&high);
                 let body = self.view.polygon(&hull(&points));
@@ -465,6 +503,16 @@ impl<'a> Renderer<'a> {
                 let lid = self.view.polygon(&high);
                 self.canvas.fill(&lid, 1.0, thing, top);
                 self.canvas.outline(&lid, self.px(0.005), 0.4, top * 1.15);
+                if block.shape == Shape::Head {
+                    let face = (low[5] + high[5]) * 0.5;
+                    for x in [-0.028, 0.028] {
+                        self.eye(face + pt(x, -0.018), 0.013);
+                    }
+                    for i in -3..4 {
+                        let x = i as f32 * 0.009;
+                        self.eye(face + pt(x, 0.033 - x * x * 14.0), 0.005);
+                    }
+                }
             }
         }
     }
