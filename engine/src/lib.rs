@@ -4,5 +4,6 @@ pub mod craft;
 pub mod gpu;
 pub mod media;
 pub mod rollout;
+pub mod vdm;
 pub mod weights;
 pub mod worker;
