@@ -6,5 +6,6 @@ pub mod gpu;
 pub mod media;
 pub mod policy;
 pub mod rollout;
+pub mod vdm;
 pub mod weights;
 pub mod worker;
