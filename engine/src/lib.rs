@@ -3,6 +3,7 @@
 pub mod craft;
 pub mod gpu;
 pub mod media;
+pub mod pack;
 pub mod rollout;
 pub mod weights;
 pub mod worker;

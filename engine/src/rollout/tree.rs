@@ -71,6 +71,20 @@ pub struct Path {
     pub clips: Vec<ClipChoice>,
 }
 
+impl Path {
+    /// The way to its `n`-th clip, 1-based.
+    pub fn first_clips(&self, n: usize) -> Self {
+        Self { clips: self.clips[..n].to_vec(), ..self.clone() }
+    }
+
+    /// This way and one clip more.
+    pub fn then(&self, codes: Vec<u16>, seed: u64) -> Self {
+        let mut path = self.clone();
+        path.clips.push(ClipChoice { codes, seed });
+        path
+    }
+}
+
 /// A starting frame and the tree of clips grown from it.
 ///
 /// Nodes are never removed or changed; undo, redo, branching and comparing only move `current`.

@@ -1,0 +1,387 @@
+//! Computes the clips of a rollout, each of them once.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    Candidate, ClipKey, ClipQuality, ClipStore, CodePrediction, HostVideo, Models, PackSummary,
+    Path, RefineRequest, RefineStep, Sampling, Stage, Watch, prediction,
+};
+use crate::media::{self, Frame, FrameSize};
+
+/// Why a rollout could not be computed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    #[error("cancelled")]
+    Cancelled,
+    #[error("this pack has no policy: choose codes or record them from a video")]
+    NoPolicy,
+    #[error("this pack has no diffusion model, so there is coarse video alone")]
+    NoRefiner,
+    #[error("there is no clip to paint yet: predict one first")]
+    NoClip,
+    #[error("this pack does not know the task {0}")]
+    UnknownTask(&'static str),
+    #[error("the starting frame is {found}, this pack needs {wanted}: fit it first")]
+    FrameSize { found: FrameSize, wanted: FrameSize },
+    #[error("clip {clip} has {found} codes, this pack has {wanted} a clip")]
+    CodeCount { clip: usize, found: usize, wanted: usize },
+    #[error("code {code} of clip {clip} is outside this pack's vocabulary of {vocabulary}")]
+    CodeRange { clip: usize, code: u16, vocabulary: usize },
+    #[error("the video has {found} frames, one clip takes {wanted}")]
+    VideoTooShort { found: usize, wanted: usize },
+}
+
+/// The networks of a pack, and the clips they have painted.
+///
+/// The chain is the reference's: coarse clips go on from the last coarse frame, refined clips from
+/// the last refined frame, neither clamped nor rounded in between.
+pub struct Runner {
+    models: Box<dyn Models>,
+    store: ClipStore,
+    /// Previews decoded while one clip is sampled, evenly spread.
+    previews_per_clip: usize,
+}
+
+impl Runner {
+    pub fn new(models: Box<dyn Models>, store: ClipStore, previews_per_clip: usize) -> Self {
+        Self { models, store, previews_per_clip }
+    }
+
+    pub fn pack(&self) -> &Arc<PackSummary> {
+        self.models.pack()
+    }
+
+    pub fn store(&self) -> &ClipStore {
+        &self.store
+    }
+
+    /// Predicts the codes of the clip after `path`, with those in `fixed` set at their positions.
+    ///
+    /// # Errors
+    /// Fails without a policy, on a path that is not of this pack, and when cancelled.
+    pub fn predict(
+        &self,
+        path: &Path,
+        fixed: &[(usize, u16)],
+        sampling: &Sampling,
+        watch: &mut dyn Watch,
+    ) -> Result<Vec<CodePrediction>, RunError> {
+        let pack = self.pack().clone();
+        self.check(path)?;
+        if !pack.has_policy {
+            return Err(RunError::NoPolicy);
+        }
+        if !pack.tasks.contains(&path.task) {
+            return Err(RunError::UnknownTask(path.task.label()));
+        }
+        for (_, code) in fixed {
+            check_code(path.clips.len(), *code, pack.vocabulary())?;
+        }
+        let total = pack.codes_per_clip();
+        let mut rng = draw_rng(sampling.seed, path.clips.len());
+        let prefix: Vec<u16> = path.clips.iter().flat_map(|c| c.codes.iter().copied()).collect();
+        let mut predictions = Vec::with_capacity(total);
+        progress(watch, Stage::PredictingCodes, 0, total)?;
+        let first = self.coarse_start(path);
+        let flow = self.models.predict(first, path.task, &prefix, &mut |logits| {
+            let position = predictions.len();
+            // Drawn even where it is fixed, so that choosing one code leaves the luck of the others.
+            let drawn = prediction::draw(logits, sampling.temperature, &mut rng);
+            let chosen = fixed.iter().find(|(at, _)| *at == position);
+            let code = chosen.map_or(drawn, |(_, code)| *code);
+            predictions.push(CodePrediction::of(code, logits));
+            watch.step(Stage::PredictingCodes, predictions.len(), total)?;
+            ControlFlow::Continue(code)
+        });
+        match flow {
+            ControlFlow::Continue(()) => Ok(predictions),
+            ControlFlow::Break(()) => Err(RunError::Cancelled),
+        }
+    }
+
+    /// Paints the last clip of `path` coarsely, and the clips before it that are not in the store.
+    ///
+    /// # Errors
+    /// Fails on a path that is not of this pack or has no clip, and when cancelled.
+    pub fn coarse(&self, path: &Path, watch: &mut dyn Watch) -> Result<ClipKey, RunError> {
+        self.check(path)?;
+        let key = ClipKey::coarse(&self.pack().id, path);
+        if self.store.video(key).is_some() {
+            watch.clip_ready(key, ClipQuality::Coarse);
+        } else {
+            self.coarse_chain(path, watch)?;
+        }
+        Ok(key)
+    }
+
+    /// Refines the last clip of `path`, and the clips before it that are not in the store.
+    ///
+    /// # Errors
+    /// Fails without a refiner, on a path that is not of this pack or has no clip, and when
+    /// cancelled; clips that are finished by then stay in the store.
+    pub fn refine(
+        &self,
+        path: &Path,
+        sampling: &Sampling,
+        watch: &mut dyn Watch,
+    ) -> Result<ClipKey, RunError> {
+        self.check(path)?;
+        if !self.pack().has_refiner {
+            return Err(RunError::NoRefiner);
+        }
+        let count = path.clips.len();
+        let keys: Vec<ClipKey> = (1..=count)
+            .map(|n| ClipKey::refined(&self.pack().id, &path.first_clips(n), sampling))
+            .collect();
+        let key = *keys.last().ok_or(RunError::NoClip)?;
+        let found = (1..=count).rev().find_map(|n| Some((n, self.store.video(keys[n - 1])?)));
+        let (done, mut first) = match found {
+            Some((n, _)) if n == count => {
+                watch.clip_ready(key, ClipQuality::Refined);
+                return Ok(key);
+            }
+            Some((n, last)) => (n, last.on(self.models.device())),
+            None => (0, media::tensor_from_frames(&[&path.start], self.models.device())),
+        };
+        for n in done + 1..=count {
+            let prefix = path.first_clips(n);
+            let coarse = self.coarse_chain(&prefix, watch)?;
+            let video = self.refine_clip(
+                keys[n - 1],
+                RefineRequest {
+                    first,
+                    coarse: coarse.on(self.models.device()),
+                    codes: &path.clips[n - 1].codes,
+                    seed: path.clips[n - 1].seed,
+                    steps: sampling.refine_steps,
+                    guidance: sampling.guidance,
+                },
+                watch,
+            )?;
+            first = last_frame(video.clone());
+            let frames = media::frames_from_tensor(video);
+            self.store.put_refined(keys[n - 1], frames, HostVideo::read(first.clone()));
+            watch.clip_ready(keys[n - 1], ClipQuality::Refined);
+        }
+        Ok(key)
+    }
+
+    /// The `count` most likely first codes of the clip after `path`, each followed by the most
+    /// likely rest and painted coarsely.
+    ///
+    /// # Errors
+    /// As [`Self::predict`] and [`Self::coarse`].
+    pub fn candidates(
+        &self,
+        path: &Path,
+        count: usize,
+        sampling: &Sampling,
+        watch: &mut dyn Watch,
+    ) -> Result<Vec<Candidate>, RunError> {
+        let greedy = Sampling { temperature: 0.0, ..sampling.clone() };
+        let best = self.predict(path, &[], &greedy, watch)?;
+        let mut candidates = Vec::with_capacity(count);
+        for (code, probability) in best[0].alternatives.clone().into_iter().take(count) {
+            let predictions = if code == best[0].code {
+                best.clone()
+            } else {
+                self.predict(path, &[(0, code)], &greedy, watch)?
+            };
+            let codes = predictions.iter().map(|p| p.code).collect();
+            let path = path.then(codes, sampling.seed);
+            let video = self.coarse_chain(&path, watch)?;
+            let last = last_frame(video.on(self.models.device()));
+            let outcome = media::frames_from_tensor(last).remove(0);
+            candidates.push(Candidate { code, probability, predictions, outcome });
+        }
+        Ok(candidates)
+    }
+
+    /// The codes of a video, clip after clip; neighbouring clips share a frame.
+    ///
+    /// A last clip that lacks less than half of its frames is completed by holding its last frame,
+    /// otherwise it is left out.
+    ///
+    /// # Errors
+    /// Fails on frames of the wrong size, on a video shorter than one clip, and when cancelled.
+    pub fn encode(
+        &self,
+        frames: &[Frame],
+        watch: &mut dyn Watch,
+    ) -> Result<Vec<Vec<u16>>, RunError> {
+        let pack = self.pack().clone();
+        for frame in frames {
+            self.check_frame(frame)?;
+        }
+        let clips = split_clips(frames, pack.frames_per_clip);
+        if clips.is_empty() {
+            let wanted = pack.frames_per_clip;
+            return Err(RunError::VideoTooShort { found: frames.len(), wanted });
+        }
+        let mut codes = Vec::with_capacity(clips.len());
+        progress(watch, Stage::EncodingVideo, 0, clips.len())?;
+        for clip in &clips {
+            let video = media::tensor_from_frames(clip, self.models.device());
+            codes.push(self.models.encode(media::resize_bilinear(video, pack.coarse_size())));
+            progress(watch, Stage::EncodingVideo, codes.len(), clips.len())?;
+        }
+        Ok(codes)
+    }
+
+    /// The coarse video of the last clip of `path`, painting what is missing up to it.
+    fn coarse_chain(
+        &self,
+        path: &Path,
+        watch: &mut dyn Watch,
+    ) -> Result<Arc<HostVideo>, RunError> {
+        let count = path.clips.len();
+        let keys: Vec<ClipKey> = (1..=count)
+            .map(|n| ClipKey::coarse(&self.pack().id, &path.first_clips(n)))
+            .collect();
+        let found = (1..=count).rev().find_map(|n| Some((n, self.store.video(keys[n - 1])?)));
+        let (done, mut first) = match found {
+            Some((n, video)) if n == count => return Ok(video),
+            Some((n, video)) => (n, last_frame(video.on(self.models.device()))),
+            None => (0, self.coarse_start(path)),
+        };
+        let total = count - done;
+        progress(watch, Stage::PaintingCoarse, 0, total)?;
+        let mut painted = None;
+        for n in done + 1..=count {
+            let video = self.models.coarse(first, &path.clips[n - 1].codes);
+            first = last_frame(video.clone());
+            let host = HostVideo::read(video.clone());
+            let frames = media::frames_from_tensor(video);
+            painted = Some(self.store.put_coarse(keys[n - 1], frames, host));
+            watch.clip_ready(keys[n - 1], ClipQuality::Coarse);
+            progress(watch, Stage::PaintingCoarse, n - done, total)?;
+        }
+        painted.ok_or(RunError::NoClip)
+    }
+
+    fn refine_clip(
+        &self,
+        key: ClipKey,
+        request: RefineRequest<'_>,
+        watch: &mut dyn Watch,
+    ) -> Result<Tensor<5>, RunError> {
+        progress(watch, Stage::Refining, 0, request.steps)?;
+        let previews = self.previews_per_clip;
+        let video = self.models.refine(request, &mut |step| match step {
+            RefineStep::Sampled { done, of, preview } => {
+                watch.step(Stage::Refining, done, of)?;
+                // The last step's estimate is about to be decoded as the clip itself.
+                if done < of && (done * (previews + 1)) / of > ((done - 1) * (previews + 1)) / of {
+                    let frames = media::frames_from_tensor(preview());
+                    self.store.put_preview(key, frames, done, of);
+                    watch.clip_ready(key, ClipQuality::Preview { step: done, of });
+                }
+                ControlFlow::Continue(())
+            }
+            RefineStep::Decoded { done, of } => watch.step(Stage::DecodingVideo, done, of),
+        });
+        video.ok_or(RunError::Cancelled)
+    }
+
+    /// The starting frame as the dLDM sees it, `[1, 3, 1, coarse height, coarse width]`.
+    fn coarse_start(&self, path: &Path) -> Tensor<5> {
+        let frame = media::tensor_from_frames(&[&path.start], self.models.device());
+        media::resize_bilinear(frame, self.pack().coarse_size())
+    }
+
+    fn check(&self, path: &Path) -> Result<(), RunError> {
+        let pack = self.pack();
+        self.check_frame(&path.start)?;
+        for (clip, choice) in path.clips.iter().enumerate() {
+            let (found, wanted) = (choice.codes.len(), pack.codes_per_clip());
+            if found != wanted {
+                return Err(RunError::CodeCount { clip, found, wanted });
+            }
+            for code in &choice.codes {
+                check_code(clip, *code, pack.vocabulary())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_frame(&self, frame: &Frame) -> Result<(), RunError> {
+        let (found, wanted) = (FrameSize::of(frame), self.pack().frame_size());
+        if found == wanted { Ok(()) } else { Err(RunError::FrameSize { found, wanted }) }
+    }
+}
+
+fn check_code(clip: usize, code: u16, vocabulary: usize) -> Result<(), RunError> {
+    if usize::from(code) < vocabulary {
+        Ok(())
+    } else {
+        Err(RunError::CodeRange { clip, code, vocabulary })
+    }
+}
+
+fn progress(
+    watch: &mut dyn Watch,
+    stage: Stage,
+    done: usize,
+    total: usize,
+) -> Result<(), RunError> {
+    match watch.step(stage, done, total) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(RunError::Cancelled),
+    }
+}
+
+/// The same seed draws the same codes for a clip, whatever was asked before.
+fn draw_rng(seed: u64, clip_idx: usize) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(clip_idx as u64);
+    rng
+}
+
+/// `[1, 3, time, height, width]` to its last frame, time 1.
+fn last_frame(video: Tensor<5>) -> Tensor<5> {
+    let time = video.dims()[2];
+    video.narrow(2, time - 1, 1)
+}
+
+/// Cuts a video into clips of `len` frames, each starting with the last frame of the one before.
+fn split_clips(frames: &[Frame], len: usize) -> Vec<Vec<&Frame>> {
+    let stride = len - 1;
+    let mut clips = Vec::new();
+    let mut start = 0;
+    while start + 1 < frames.len() {
+        let mut clip: Vec<&Frame> = frames.iter().skip(start).take(len).collect();
+        if 2 * clip.len() <= len {
+            break;
+        }
+        if let Some(last) = clip.last().copied() {
+            clip.resize(len, last);
+        }
+        clips.push(clip);
+        start += stride;
+    }
+    clips
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_clips_share_a_frame() {
+        let frames: Vec<Frame> =
+            (0..9).map(|i| Frame::from_pixel(1, 1, image::Rgb([i, 0, 0]))).collect();
+        let numbers = |frames: &[Frame]| -> Vec<Vec<u8>> {
+            let clips = split_clips(frames, 5);
+            clips.iter().map(|clip| clip.iter().map(|f| f.get_pixel(0, 0)[0]).collect()).collect()
+        };
+        assert_eq!(numbers(&frames), [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8]]);
+        assert_eq!(numbers(&frames[..8]), [[0, 1, 2, 3, 4], [4, 5, 6, 7, 7]]);
+        assert_eq!(numbers(&frames[..6]), [[0, 1, 2, 3, 4]]);
+        assert!(numbers(&frames[..1]).is_empty());
+    }
+}
