@@ -95,7 +95,7 @@ fn encode_apng(
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_animated(frames.len() as u32, 0)?;
-    encoder.set_frame_delay(1000, (fps * 1000.0).round() as u16)?;
+    encoder.set_frame_delay(100, (fps * 100.0).round() as u16)?;
     let mut writer = encoder.write_header()?;
     for frame in frames {
         writer.write_image_data(frame.as_raw())?;

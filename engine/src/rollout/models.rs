@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 
-use super::Sampling;
+use super::{CodePrediction, Sampling};
 use crate::craft::Task;
 use crate::media::FrameSize;
 use crate::pack::PackId;
@@ -35,6 +35,8 @@ pub struct PackSummary {
     /// What computes, in words: adapter, interface, driver.
     pub device: String,
     pub has_policy: bool,
+    /// The longest rollout the policy can predict, clips.
+    pub max_clips: usize,
     /// Whether clips can be refined; otherwise there is coarse video alone.
     pub has_refiner: bool,
 }
@@ -92,18 +94,20 @@ pub trait Models {
 
     fn device(&self) -> &Device;
 
-    /// Predicts the codes of the clip after `prefix`, one after another. For each, `pick` gets the
-    /// logits over the vocabulary and answers with the code that was taken, or stops.
+    /// Predicts the codes of the clip after `prefix`, with those in `fixed` set at their positions
+    /// in the clip; `None` when `on_code`, which hears of each code decided, stopped it.
     ///
     /// `first` is the rollout's starting frame `[1, 3, 1, coarse height, coarse width]`. Only
-    /// called when the pack has a policy.
+    /// called when the pack has a policy, and within its reach.
     fn predict(
         &self,
         first: Tensor<5>,
         task: Task,
         prefix: &[u16],
-        pick: &mut dyn FnMut(&[f32]) -> ControlFlow<(), u16>,
-    ) -> ControlFlow<()>;
+        fixed: &[(usize, u16)],
+        sampling: &Sampling,
+        on_code: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Option<Vec<CodePrediction>>;
 
     /// The coarse video `[1, 3, frames, coarse height, coarse width]` that `codes` make of the
     /// frame `[1, 3, 1, coarse height, coarse width]`.

@@ -4,12 +4,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use rand::SeedableRng as _;
-use rand_chacha::ChaCha8Rng;
 
 use super::{
     Candidate, ClipKey, ClipQuality, ClipStore, CodePrediction, HostVideo, Models, PackSummary,
-    Path, RefineRequest, RefineStep, Sampling, Stage, Watch, prediction,
+    Path, RefineRequest, RefineStep, Sampling, Stage, Watch,
 };
 use crate::media::{self, Frame, FrameSize};
 
@@ -22,6 +20,8 @@ pub enum RunError {
     NoPolicy,
     #[error("this pack has no diffusion model, so there is coarse video alone")]
     NoRefiner,
+    #[error("this pack's policy reaches {max} clips and this rollout is that long already")]
+    TooLong { max: usize },
     #[error("there is no clip to paint yet: predict one first")]
     NoClip,
     #[error("this pack does not know the task {0}")]
@@ -82,26 +82,17 @@ impl Runner {
         for (_, code) in fixed {
             check_code(path.clips.len(), *code, pack.vocabulary())?;
         }
+        if path.clips.len() >= pack.max_clips {
+            return Err(RunError::TooLong { max: pack.max_clips });
+        }
         let total = pack.codes_per_clip();
-        let mut rng = draw_rng(sampling.seed, path.clips.len());
         let prefix: Vec<u16> = path.clips.iter().flat_map(|c| c.codes.iter().copied()).collect();
-        let mut predictions = Vec::with_capacity(total);
         progress(watch, Stage::PredictingCodes, 0, total)?;
         let first = self.coarse_start(path);
-        let flow = self.models.predict(first, path.task, &prefix, &mut |logits| {
-            let position = predictions.len();
-            // Drawn even where it is fixed, so that choosing one code leaves the luck of the others.
-            let drawn = prediction::draw(logits, sampling.temperature, &mut rng);
-            let chosen = fixed.iter().find(|(at, _)| *at == position);
-            let code = chosen.map_or(drawn, |(_, code)| *code);
-            predictions.push(CodePrediction::of(code, logits));
-            watch.step(Stage::PredictingCodes, predictions.len(), total)?;
-            ControlFlow::Continue(code)
-        });
-        match flow {
-            ControlFlow::Continue(()) => Ok(predictions),
-            ControlFlow::Break(()) => Err(RunError::Cancelled),
-        }
+        let mut on_code = |idx| watch.step(Stage::PredictingCodes, idx + 1, total);
+        self.models
+            .predict(first, path.task, &prefix, fixed, sampling, &mut on_code)
+            .ok_or(RunError::Cancelled)
     }
 
     /// Paints the last clip of `path` coarsely, and the clips before it that are not in the store.
@@ -335,13 +326,6 @@ fn progress(
     }
 }
 
-/// The same seed draws the same codes for a clip, whatever was asked before.
-fn draw_rng(seed: u64, clip_idx: usize) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(clip_idx as u64);
-    rng
-}
-
 /// `[1, 3, time, height, width]` to its last frame, time 1.
 fn last_frame(video: Tensor<5>) -> Tensor<5> {
     let time = video.dims()[2];
@@ -369,7 +353,160 @@ fn split_clips(frames: &[Frame], len: usize) -> Vec<Vec<&Frame>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::super::fake::{Calls, FAKE_SIZE, FakeModels};
     use super::*;
+    use crate::craft::Task;
+    use crate::rollout::{Decodes, Unwatched};
+
+    fn runner(budget: usize) -> (Runner, Arc<Calls>) {
+        let calls = Arc::new(Calls::default());
+        let models = FakeModels::new(calls.clone());
+        (Runner::new(Box::new(models), ClipStore::new(budget), 3), calls)
+    }
+
+    fn start() -> Path {
+        let start = Frame::from_pixel(FAKE_SIZE.width, FAKE_SIZE.height, image::Rgb([60; 3]));
+        Path { start: Arc::new(start), task: Task::Boat, clips: Vec::new() }
+    }
+
+    fn sampling(temperature: f32, seed: u64) -> Sampling {
+        Sampling { temperature, seed, refine_steps: 8, guidance: 1.0 }
+    }
+
+    /// A watch that writes down what it is told and stops after a number of steps.
+    #[derive(Default)]
+    struct Log {
+        steps: Vec<(Stage, usize, usize)>,
+        ready: Vec<ClipQuality>,
+        stop_after: Option<usize>,
+    }
+
+    impl Watch for Log {
+        fn step(&mut self, stage: Stage, done: usize, total: usize) -> ControlFlow<()> {
+            self.steps.push((stage, done, total));
+            match self.stop_after {
+                Some(after) if self.steps.len() >= after => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+
+        fn clip_ready(&mut self, _key: ClipKey, quality: ClipQuality) {
+            self.ready.push(quality);
+        }
+    }
+
+    #[test]
+    fn going_back_and_forth_decodes_nothing_twice() {
+        let (runner, _) = runner(1 << 20);
+        let two = start().then(vec![1, 2, 3, 4], 0).then(vec![5, 6, 7, 8], 0);
+        let branch = two.first_clips(1).then(vec![9, 9, 9, 9], 0);
+        for _ in 0..3 {
+            for path in [&two, &two.first_clips(1), &branch, &two] {
+                runner.coarse(path, &mut Unwatched).unwrap();
+                runner.refine(path, &sampling(0.0, 0), &mut Unwatched).unwrap();
+            }
+        }
+        assert_eq!(runner.store().decodes(), Decodes { coarse: 3, refined: 3 });
+        // Another seed paints other refined pixels on the same coarse clip.
+        let reseeded = two.first_clips(1).then(vec![5, 6, 7, 8], 1);
+        runner.refine(&reseeded, &sampling(0.0, 0), &mut Unwatched).unwrap();
+        assert_eq!(runner.store().decodes(), Decodes { coarse: 3, refined: 4 });
+    }
+
+    #[test]
+    fn a_chain_is_the_same_whether_clips_were_kept_or_not() {
+        let path = (0..4).fold(start(), |path, k| path.then(vec![10, 12, 14, 16 + k], 0));
+        let (roomy, _) = runner(1 << 20);
+        let (cramped, calls) = runner(0);
+        for n in 1..=4 {
+            roomy.refine(&path.first_clips(n), &sampling(0.0, 0), &mut Unwatched).unwrap();
+        }
+        let key = cramped.refine(&path, &sampling(0.0, 0), &mut Unwatched).unwrap();
+        let kept = |runner: &Runner| runner.store().get(key).unwrap().clip;
+        assert_eq!(kept(&roomy), kept(&cramped));
+        assert!(calls.coarse.load(Ordering::Relaxed) > 4, "nothing could be kept");
+        let last = kept(&roomy).last().unwrap().get_pixel(0, 0)[0];
+        assert!(last > 60, "the chain goes on from its own frames: {last}");
+    }
+
+    #[test]
+    fn cancelling_keeps_the_finished_clips() {
+        let (runner, _) = runner(1 << 20);
+        let path = start().then(vec![1; 4], 0).then(vec![2; 4], 0).then(vec![3; 4], 0);
+        runner.coarse(&path, &mut Unwatched).unwrap();
+        // The first clip takes one note to begin and eight steps; stop in the middle of the second.
+        let mut log = Log { stop_after: Some(14), ..Log::default() };
+        let stopped = runner.refine(&path, &sampling(0.0, 0), &mut log);
+        assert_eq!(stopped, Err(RunError::Cancelled));
+        let first = ClipKey::refined(&runner.pack().id, &path.first_clips(1), &sampling(0.0, 0));
+        assert_eq!(runner.store().get(first).unwrap().quality, ClipQuality::Refined);
+        assert_eq!(runner.store().decodes(), Decodes { coarse: 3, refined: 1 });
+        runner.refine(&path, &sampling(0.0, 0), &mut Unwatched).unwrap();
+        assert_eq!(runner.store().decodes(), Decodes { coarse: 3, refined: 3 });
+    }
+
+    #[test]
+    fn previews_grow_evenly_and_end_with_the_refined_clip() {
+        let (runner, _) = runner(1 << 20);
+        let mut log = Log::default();
+        runner.refine(&start().then(vec![1; 4], 0), &sampling(0.0, 0), &mut log).unwrap();
+        let preview = |step| ClipQuality::Preview { step, of: 8 };
+        assert_eq!(
+            log.ready,
+            [ClipQuality::Coarse, preview(2), preview(4), preview(6), ClipQuality::Refined]
+        );
+    }
+
+    #[test]
+    fn predicting_goes_on_from_the_path_and_keeps_what_is_fixed() {
+        let (runner, _) = runner(1 << 20);
+        let mut log = Log::default();
+        let path = start().then(vec![1, 2, 3, 4], 0);
+        let predicted =
+            runner.predict(&path, &[(2, 17)], &sampling(0.0, 0), &mut log).unwrap();
+        let codes: Vec<u16> = predicted.iter().map(|p| p.code).collect();
+        // The fake's favourite is the sum of all codes before, modulo 20.
+        assert_eq!(codes, [10, 0, 17, 17]);
+        let steps: Vec<usize> = log.steps.iter().map(|s| s.1).collect();
+        assert_eq!(steps, [0, 1, 2, 3, 4]);
+        let long = (0..7).fold(start(), |path, _| path.then(vec![0; 4], 0));
+        let error = runner.predict(&long, &[], &sampling(0.0, 0), &mut Unwatched).unwrap_err();
+        assert_eq!(error, RunError::TooLong { max: 7 });
+    }
+
+    #[test]
+    fn candidates_are_ranked_and_painted() {
+        let (runner, calls) = runner(1 << 20);
+        let candidates =
+            runner.candidates(&start(), 3, &sampling(1.0, 0), &mut Unwatched).unwrap();
+        assert_eq!(candidates.len(), 3);
+        assert!(candidates.windows(2).all(|w| w[0].probability >= w[1].probability));
+        assert!(candidates.iter().all(|c| c.predictions[0].code == c.code));
+        let painted = calls.coarse.load(Ordering::Relaxed);
+        let taken = candidates[1].predictions.iter().map(|p| p.code).collect();
+        runner.coarse(&start().then(taken, 0), &mut Unwatched).unwrap();
+        assert_eq!(calls.coarse.load(Ordering::Relaxed), painted, "choosing one paints nothing");
+    }
+
+    #[test]
+    fn what_is_not_of_this_pack_is_refused_in_words() {
+        let (runner, _) = runner(1 << 20);
+        let coarse = |path: &Path| runner.coarse(path, &mut Unwatched).unwrap_err();
+        assert_eq!(coarse(&start()), RunError::NoClip);
+        assert!(matches!(coarse(&start().then(vec![1], 0)), RunError::CodeCount { .. }));
+        assert!(matches!(coarse(&start().then(vec![20; 4], 0)), RunError::CodeRange { .. }));
+        let large = Path { start: Arc::new(Frame::new(9, 9)), ..start() };
+        let error = coarse(&large.then(vec![1; 4], 0));
+        assert!(error.to_string().contains("9x9 pixels"), "{error}");
+        let tower = Path { task: Task::Tower, ..start() };
+        let error = runner.predict(&tower, &[], &sampling(0.0, 0), &mut Unwatched).unwrap_err();
+        assert!(error.to_string().contains("Block tower"), "{error}");
+        let short = vec![Frame::new(FAKE_SIZE.width, FAKE_SIZE.height); 2];
+        let error = runner.encode(&short, &mut Unwatched).unwrap_err();
+        assert_eq!(error, RunError::VideoTooShort { found: 2, wanted: 5 });
+    }
 
     #[test]
     fn neighbouring_clips_share_a_frame() {

@@ -3,6 +3,8 @@
 mod eta;
 mod protocol;
 mod queue;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 use std::sync::mpsc::{Receiver, channel};
