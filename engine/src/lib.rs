@@ -2,8 +2,13 @@
 
 pub mod atlas;
 pub mod craft;
+pub mod dldm;
+pub mod gpu;
 pub mod media;
+pub mod pack;
 pub mod policy;
 pub mod rollout;
+pub mod train;
+pub mod vdm;
 pub mod weights;
 pub mod worker;
