@@ -25,10 +25,7 @@ impl CodebookUse {
 pub fn codebook_use<'a>(sequences: impl IntoIterator<Item = &'a [u16]>) -> CodebookUse {
     let sequences: Vec<&[u16]> = sequences.into_iter().collect();
     let length = sequences.first().map_or(0, |s| s.len());
-    assert!(
-        sequences.iter().all(|s| s.len() == length),
-        "sequences of one length"
-    );
+    assert!(sequences.iter().all(|s| s.len() == length), "sequences of one length");
     let perplexity = |position: usize| {
         let mut codes: Vec<u16> = sequences.iter().map(|s| s[position]).collect();
         codes.sort_unstable();
@@ -40,10 +37,7 @@ pub fn codebook_use<'a>(sequences: impl IntoIterator<Item = &'a [u16]>) -> Codeb
     let mut all = sequences.concat();
     all.sort_unstable();
     all.dedup();
-    CodebookUse {
-        codes_in_use: all.len(),
-        perplexity: (0..length).map(perplexity).collect(),
-    }
+    CodebookUse { codes_in_use: all.len(), perplexity: (0..length).map(perplexity).collect() }
 }
 
 /// Codes as a point: the digits of every code, each from -1 (lowest) to 1 (highest), side by side.
@@ -56,11 +50,7 @@ pub fn step_features(codes: &[u16], levels: &[usize]) -> Vec<f32> {
         levels.iter().map(move |level| {
             let digit = rest % level;
             rest /= level;
-            if *level > 1 {
-                2.0 * digit as f32 / (level - 1) as f32 - 1.0
-            } else {
-                0.0
-            }
+            if *level > 1 { 2.0 * digit as f32 / (level - 1) as f32 - 1.0 } else { 0.0 }
         })
     };
     codes.iter().flat_map(digits).collect()

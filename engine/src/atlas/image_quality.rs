@@ -74,10 +74,7 @@ impl Plane {
 
     fn product(&self, other: &Self) -> Self {
         let values = self.values.iter().zip(&other.values).map(|(a, b)| a * b);
-        Self {
-            values: values.collect(),
-            ..*self
-        }
+        Self { values: values.collect(), ..*self }
     }
 
     /// Weighted means over windows that lie wholly inside, first along rows, then columns.
@@ -88,20 +85,12 @@ impl Plane {
             let window = weights.iter().enumerate();
             window.map(|(i, w)| w * self.at(x + i, y)).sum()
         };
-        let rows = Self {
-            width,
-            height: self.height,
-            values: grid(width, self.height, along),
-        };
+        let rows = Self { width, height: self.height, values: grid(width, self.height, along) };
         let down = |x: usize, y: usize| -> f64 {
             let window = weights.iter().enumerate();
             window.map(|(i, w)| w * rows.at(x, y + i)).sum()
         };
-        Self {
-            width,
-            height,
-            values: grid(width, height, down),
-        }
+        Self { width, height, values: grid(width, height, down) }
     }
 }
 
@@ -123,13 +112,9 @@ pub fn ssim(truth: &Frame, found: &Frame) -> f32 {
     const C1: f64 = (0.01 * 255.0) * (0.01 * 255.0);
     const C2: f64 = (0.03 * 255.0) * (0.03 * 255.0);
     assert_eq!(truth.dimensions(), found.dimensions(), "frames of one size");
-    assert!(
-        truth.width() >= 11 && truth.height() >= 11,
-        "a picture of at least 11 x 11 pixels"
-    );
-    let weights: Vec<f64> = (-5..=5)
-        .map(|x| (-f64::from(x * x) / (2.0 * 1.5 * 1.5)).exp())
-        .collect();
+    assert!(truth.width() >= 11 && truth.height() >= 11, "a picture of at least 11 x 11 pixels");
+    let weights: Vec<f64> =
+        (-5..=5).map(|x| (-f64::from(x * x) / (2.0 * 1.5 * 1.5)).exp()).collect();
     let sum: f64 = weights.iter().sum();
     let weights: Vec<f64> = weights.iter().map(|w| w / sum).collect();
     let (a, b) = (Plane::of(truth), Plane::of(found));
@@ -157,15 +142,9 @@ pub fn ssim(truth: &Frame, found: &Frame) -> f32 {
 pub fn gradient_deviation(truth: &Frame, found: &Frame) -> f32 {
     const C: f64 = 170.0;
     assert_eq!(truth.dimensions(), found.dimensions(), "frames of one size");
-    assert!(
-        truth.width() >= 6 && truth.height() >= 6,
-        "a picture of at least 6 x 6 pixels"
-    );
+    assert!(truth.width() >= 6 && truth.height() >= 6, "a picture of at least 6 x 6 pixels");
     let (a, b) = (gradients(truth), gradients(found));
-    let similarity = a
-        .iter()
-        .zip(&b)
-        .map(|(a, b)| (2.0 * a * b + C) / (a * a + b * b + C));
+    let similarity = a.iter().zip(&b).map(|(a, b)| (2.0 * a * b + C) / (a * a + b * b + C));
     let similarity: Vec<f64> = similarity.collect();
     let middle = mean(&similarity);
     let squares: Vec<f64> = similarity.iter().map(|s| (s - middle).powi(2)).collect();
@@ -181,11 +160,7 @@ fn gradients(frame: &Frame) -> Vec<f64> {
         let sum = full.at(x, y) + full.at(x + 1, y) + full.at(x, y + 1) + full.at(x + 1, y + 1);
         sum / 4.0
     };
-    let half = Plane {
-        width,
-        height,
-        values: grid(width, height, quarter),
-    };
+    let half = Plane { width, height, values: grid(width, height, quarter) };
     grid(width - 2, height - 2, |x, y| {
         let column = |x: usize| (0..3).map(|i| half.at(x, y + i)).sum::<f64>() / 3.0;
         let row = |y: usize| (0..3).map(|i| half.at(x + i, y)).sum::<f64>() / 3.0;

@@ -20,6 +20,6 @@ pub use pca::principal_plane;
 pub use probe::{Probe, ProbeSettings};
 pub use purity::{Purity, purity};
 pub use reference::{
-    AtlasMap, ColourBy, MapPoint, ReferenceClip, ReferenceError, ReferenceSet, Split, StepId,
+    AtlasMap, ColourBy, MapPoint, ReferenceClip, ReferenceError, ReferenceSet, StepId,
 };
 pub use umap::{UmapSettings, place, umap};

@@ -65,10 +65,7 @@ fn search(
         found.sort_unstable_by(order);
         found
     };
-    let rows: Vec<(f32, u32)> = (0..queries.nrows())
-        .into_par_iter()
-        .flat_map_iter(row)
-        .collect();
+    let rows: Vec<(f32, u32)> = (0..queries.nrows()).into_par_iter().flat_map_iter(row).collect();
     Neighbours {
         k,
         indices: rows.iter().map(|(_, index)| *index).collect(),

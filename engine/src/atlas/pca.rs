@@ -12,9 +12,7 @@ const ROUNDS: usize = 100;
 /// Each direction's largest weight is made positive, so the picture never flips by chance.
 pub fn principal_plane(points: ArrayView2<'_, f32>) -> Array2<f32> {
     let points = points.mapv(f64::from);
-    let mean = points
-        .mean_axis(Axis(0))
-        .unwrap_or_else(|| Array1::zeros(points.ncols()));
+    let mean = points.mean_axis(Axis(0)).unwrap_or_else(|| Array1::zeros(points.ncols()));
     let centred = points - &mean;
     let mut directions: Vec<Array1<f64>> = Vec::new();
     for axis in 0..2 {

@@ -12,10 +12,7 @@ pub struct ProbeSettings {
 
 impl Default for ProbeSettings {
     fn default() -> Self {
-        Self {
-            rounds: 300,
-            weight_decay: 1e-2,
-        }
+        Self { rounds: 300, weight_decay: 1e-2 }
     }
 }
 
@@ -46,11 +43,8 @@ impl Probe {
         // A constant feature says nothing; dividing by 1 keeps it at zero.
         let deviation = features.std_axis(Axis(0), 0.0);
         let deviation = deviation.mapv(|d| if d > 1e-6 { d } else { 1.0 });
-        let mut probe = Self {
-            mean,
-            deviation,
-            weights: Array2::zeros((features.ncols() + 1, classes)),
-        };
+        let mut probe =
+            Self { mean, deviation, weights: Array2::zeros((features.ncols() + 1, classes)) };
         let inputs = probe.inputs(features);
         let mut targets = Array2::<f32>::zeros((labels.len(), classes));
         for (row, label) in labels.iter().enumerate() {
@@ -85,9 +79,7 @@ impl Probe {
     fn inputs(&self, features: ArrayView2<'_, f32>) -> Array2<f32> {
         let mut inputs = Array2::ones((features.nrows(), features.ncols() + 1));
         let standard = (&features - &self.mean) / &self.deviation;
-        inputs
-            .slice_mut(ndarray::s![.., ..features.ncols()])
-            .assign(&standard);
+        inputs.slice_mut(ndarray::s![.., ..features.ncols()]).assign(&standard);
         inputs
     }
 }
@@ -110,12 +102,8 @@ mod tests {
 
     #[test]
     fn a_separable_set_is_read_and_an_unseen_side_is_generalised() {
-        let features = arr2(&[
-            [0.0, 500.0, 1.0],
-            [0.1, 900.0, 1.0],
-            [1.0, 510.0, 1.0],
-            [1.1, 890.0, 1.0],
-        ]);
+        let features =
+            arr2(&[[0.0, 500.0, 1.0], [0.1, 900.0, 1.0], [1.0, 510.0, 1.0], [1.1, 890.0, 1.0]]);
         let probe = Probe::fit(features.view(), &[0, 0, 1, 1], 2, &ProbeSettings::default());
         let unseen = arr2(&[[-0.5, 700.0, 1.0], [1.6, 700.0, 1.0], [0.9, 100.0, 1.0]]);
         assert_eq!(probe.accuracy(unseen.view(), &[0, 1, 1]), 1.0);
@@ -128,10 +116,7 @@ mod tests {
         // two classes are -w and w, where 1 / (1 + exp(-2 w)) = 0.75 - r w (gradient zero).
         let features = arr2(&[[-1.0], [-1.0], [-1.0], [-1.0], [1.0], [1.0], [1.0], [1.0]]);
         let labels = [0, 0, 0, 1, 1, 1, 1, 0];
-        let settings = ProbeSettings {
-            rounds: 2000,
-            weight_decay: 0.05,
-        };
+        let settings = ProbeSettings { rounds: 2000, weight_decay: 0.05 };
         let probe = Probe::fit(features.view(), &labels, 2, &settings);
         let w = probe.weights[[0, 1]];
         let left = 1.0 / (1.0 + (-2.0 * w).exp());

@@ -30,10 +30,7 @@ pub fn purity(neighbours: &Neighbours, labels: &[usize]) -> Purity {
     }
     let all = points as f64;
     let chance: f64 = counts.values().map(|c| c * (c - 1.0)).sum::<f64>() / (all * (all - 1.0));
-    Purity {
-        purity: shared as f32 / (points * neighbours.k) as f32,
-        chance: chance as f32,
-    }
+    Purity { purity: shared as f32 / (points * neighbours.k) as f32, chance: chance as f32 }
 }
 
 #[cfg(test)]
@@ -42,11 +39,8 @@ mod tests {
 
     #[test]
     fn purity_counts_neighbours_of_the_same_label() {
-        let neighbours = Neighbours {
-            k: 2,
-            indices: vec![1, 2, 0, 2, 0, 3, 2, 0],
-            distances: vec![0.0; 8],
-        };
+        let neighbours =
+            Neighbours { k: 2, indices: vec![1, 2, 0, 2, 0, 3, 2, 0], distances: vec![0.0; 8] };
         let found = purity(&neighbours, &[5, 5, 5, 9]);
         // Shared: 2, 2, 1 and 0 of 2 each; chance 3 * 2 / (4 * 3).
         assert!((found.purity - 5.0 / 8.0).abs() < 1e-6);

@@ -8,20 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::codebook::step_features;
 use super::umap::{UmapSettings, place, umap};
-use crate::craft::Task;
+use crate::craft::{Split, Task};
 
 /// Mapped points a new one is placed between.
 const PLACING_NEIGHBOURS: usize = 5;
 /// Coordinates are stored to a thousandth, far below a pixel of any map.
 const STORED_PLACES: f32 = 1000.0;
-
-/// Whether training saw the environment of a clip.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    Train,
-    Test,
-}
 
 /// One clip: where it comes from, so that it can be rendered again, and its codes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,10 +21,11 @@ pub struct ReferenceClip {
     pub task: Task,
     /// Seed of the episode.
     pub seed: u64,
+    /// Whether training saw the environment.
     pub split: Split,
     /// Which clip of the episode, from 0.
     pub clip: u16,
-    /// What is being done.
+    /// What is being done: the place in [`Action::ALL`](crate::craft::Action::ALL).
     pub action: u16,
     /// What it looks like.
     pub environment: u32,
@@ -46,19 +39,11 @@ pub enum ReferenceError {
     #[error("the reference set says {0} codes make a step, which cannot be")]
     CodesPerStep(usize),
     #[error("clip {clip} of the reference set has {found} codes, not whole steps of {per_step}")]
-    Length {
-        clip: usize,
-        found: usize,
-        per_step: usize,
-    },
+    Length { clip: usize, found: usize, per_step: usize },
     #[error(
         "clip {clip} of the reference set has code {code}, the quantiser has only {vocabulary}"
     )]
-    Code {
-        clip: usize,
-        code: u16,
-        vocabulary: usize,
-    },
+    Code { clip: usize, code: u16, vocabulary: usize },
     #[error("the reference set has {steps} steps but {places} places on its map")]
     Layout { steps: usize, places: usize },
     #[error("the reference set has a place on its map that is not a number")]
@@ -99,11 +84,7 @@ pub struct ReferenceSet {
 impl ReferenceSet {
     /// A set without a map.
     pub fn new(codes_per_step: usize, clips: Vec<ReferenceClip>) -> Self {
-        Self {
-            codes_per_step,
-            clips,
-            layout: Vec::new(),
-        }
+        Self { codes_per_step, clips, layout: Vec::new() }
     }
 
     /// Whether a set read from a file is sound for a quantiser with these `levels`.
@@ -119,18 +100,10 @@ impl ReferenceSet {
         for (clip, ReferenceClip { codes, .. }) in self.clips.iter().enumerate() {
             let found = codes.len();
             if !found.is_multiple_of(per_step) {
-                return Err(ReferenceError::Length {
-                    clip,
-                    found,
-                    per_step,
-                });
+                return Err(ReferenceError::Length { clip, found, per_step });
             }
             if let Some(code) = codes.iter().find(|c| usize::from(**c) >= vocabulary) {
-                return Err(ReferenceError::Code {
-                    clip,
-                    code: *code,
-                    vocabulary,
-                });
+                return Err(ReferenceError::Code { clip, code: *code, vocabulary });
             }
         }
         let (steps, places) = (self.steps().count(), self.layout.len());
@@ -148,10 +121,7 @@ impl ReferenceSet {
         self.clips.iter().enumerate().flat_map(|(clip, of)| {
             let steps = of.codes.chunks_exact(self.codes_per_step).enumerate();
             steps.map(move |(step, codes)| {
-                let id = StepId {
-                    clip: clip as u32,
-                    step: step as u16,
-                };
+                let id = StepId { clip: clip as u32, step: step as u16 };
                 (id, codes)
             })
         })
@@ -317,8 +287,7 @@ mod tests {
     fn identical_steps_are_one_point_with_all_their_members() {
         let mut set = set();
         assert!(set.map(&LEVELS).is_none());
-        set.fit(&LEVELS, &UmapSettings::default(), go_on)
-            .expect("goes on");
+        set.fit(&LEVELS, &UmapSettings::default(), go_on).expect("goes on");
         set.check(&LEVELS).expect("a sound set");
         let map = set.map(&LEVELS).expect("fitted");
         // 3 actions x 2 steps x 8 environment codes out of 120 steps.
@@ -345,8 +314,7 @@ mod tests {
     #[test]
     fn a_set_survives_its_file_and_unsound_ones_are_refused() {
         let mut set = set();
-        set.fit(&LEVELS, &UmapSettings::default(), go_on)
-            .expect("goes on");
+        set.fit(&LEVELS, &UmapSettings::default(), go_on).expect("goes on");
         let text = serde_json::to_string(&set).expect("serialisable");
         let read: ReferenceSet = serde_json::from_str(&text).expect("readable");
         assert_eq!(read, set);

@@ -36,13 +36,7 @@ pub struct UmapSettings {
 
 impl Default for UmapSettings {
     fn default() -> Self {
-        Self {
-            neighbours: 15,
-            min_distance: 0.1,
-            epochs: 500,
-            negative_samples: 5,
-            seed: 0,
-        }
+        Self { neighbours: 15, min_distance: 0.1, epochs: 500, negative_samples: 5, seed: 0 }
     }
 }
 
@@ -124,10 +118,7 @@ fn edges(points: ArrayView2<'_, f32>, k: usize, settings: &UmapSettings) -> Vec<
     }
     let (a, b) = curve(settings.min_distance);
     let config = UmapConfig {
-        graph: GraphParams {
-            n_neighbors: k,
-            ..GraphParams::default()
-        },
+        graph: GraphParams { n_neighbors: k, ..GraphParams::default() },
         manifold: ManifoldParams {
             min_dist: settings.min_distance,
             a: Some(a as f32),
@@ -168,11 +159,7 @@ fn start(points: ArrayView2<'_, f32>, rng: &mut ChaCha8Rng) -> Vec<[f32; 2]> {
         let low = column.iter().copied().fold(f32::INFINITY, f32::min);
         let high = column.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let range = high - low;
-        let factor = if range > 1e-6 {
-            START_SIDE / range
-        } else {
-            0.0
-        };
+        let factor = if range > 1e-6 { START_SIDE / range } else { 0.0 };
         (low, factor)
     };
     let scales = [scale(0), scale(1)];
@@ -205,11 +192,7 @@ fn curve(min_distance: f32) -> (f64, f64) {
             let power = x.powf(2.0 * b);
             let value = 1.0 / (1.0 + a * power);
             let by_a = -power * value * value;
-            let by_b = if *x > 0.0 {
-                2.0 * a * x.ln() * by_a
-            } else {
-                0.0
-            };
+            let by_b = if *x > 0.0 { 2.0 * a * x.ln() * by_a } else { 0.0 };
             aa += by_a * by_a;
             ab += by_a * by_b;
             bb += by_b * by_b;
@@ -218,10 +201,8 @@ fn curve(min_distance: f32) -> (f64, f64) {
         }
         let (aa, bb) = (aa * (1.0 + damping), bb * (1.0 + damping));
         let determinant = aa * bb - ab * ab;
-        let (next_a, next_b) = (
-            a - (bb * ga - ab * gb) / determinant,
-            b - (aa * gb - ab * ga) / determinant,
-        );
+        let (next_a, next_b) =
+            (a - (bb * ga - ab * gb) / determinant, b - (aa * gb - ab * ga) / determinant);
         if next_a > 0.0 && next_b > 0.0 && error(next_a, next_b) < error(a, b) {
             (a, b) = (next_a, next_b);
             damping *= 0.3;
@@ -350,10 +331,7 @@ mod tests {
             layout.iter().map(|p| p.map(f32::to_bits)).collect()
         };
         assert_eq!(bits(&layout), bits(&again));
-        let other = UmapSettings {
-            seed: 1,
-            ..settings
-        };
+        let other = UmapSettings { seed: 1, ..settings };
         let other = umap(points.view(), &other, go_on).expect("nothing breaks off");
         assert_ne!(bits(&layout), bits(&other));
     }
@@ -362,11 +340,7 @@ mod tests {
     fn breaking_off_and_tiny_sets_are_fine() {
         let (points, _) = blobs(1);
         let stop = |done, _| {
-            if done == 3 {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            if done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         assert!(umap(points.view(), &UmapSettings::default(), stop).is_none());
         for count in 0..5 {
@@ -380,10 +354,7 @@ mod tests {
     #[test]
     fn the_curve_has_umap_learns_coefficients() {
         let (a, b) = curve(0.1);
-        assert!(
-            (a - 1.576_943).abs() < 1e-4 && (b - 0.895_061).abs() < 1e-4,
-            "{a} {b}"
-        );
+        assert!((a - 1.576_943).abs() < 1e-4 && (b - 0.895_061).abs() < 1e-4, "{a} {b}");
     }
 
     #[test]
