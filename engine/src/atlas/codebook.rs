@@ -1,5 +1,7 @@
 //! What the codes make use of, and codes as points in space.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// How much of its codebook a set of code sequences uses.
@@ -40,6 +42,32 @@ pub fn codebook_use<'a>(sequences: impl IntoIterator<Item = &'a [u16]>) -> Codeb
     CodebookUse { codes_in_use: all.len(), perplexity: (0..length).map(perplexity).collect() }
 }
 
+/// Share of codes right when always guessing the most frequent code of each position in `known`:
+/// the baseline of next-code accuracy. Positions beyond every known sequence count as wrong.
+pub fn most_frequent_accuracy<'a>(
+    known: impl IntoIterator<Item = &'a [u16]>,
+    unknown: impl IntoIterator<Item = &'a [u16]>,
+) -> f32 {
+    let mut counts: Vec<BTreeMap<u16, usize>> = Vec::new();
+    for sequence in known {
+        if counts.len() < sequence.len() {
+            counts.resize_with(sequence.len(), BTreeMap::new);
+        }
+        for (counts, code) in counts.iter_mut().zip(sequence) {
+            *counts.entry(*code).or_default() += 1;
+        }
+    }
+    let most = |counts: &BTreeMap<u16, usize>| counts.iter().max_by_key(|(_, n)| **n).map(|m| *m.0);
+    let guesses: Vec<Option<u16>> = counts.iter().map(most).collect();
+    let (mut right, mut all) = (0, 0);
+    for sequence in unknown {
+        all += sequence.len();
+        right +=
+            sequence.iter().zip(&guesses).filter(|(code, guess)| Some(**code) == **guess).count();
+    }
+    right as f32 / all.max(1) as f32
+}
+
 /// Codes as a point: the digits of every code, each from -1 (lowest) to 1 (highest), side by side.
 ///
 /// `levels` are those of the quantiser, for example `[8, 5, 5, 5]`; the first digit is the one
@@ -68,6 +96,14 @@ mod tests {
         assert!((found.perplexity[0] - 1.0).abs() < 1e-6);
         // Shares 1/4, 1/4, 1/2: 1.5 bits.
         assert!((found.perplexity[1] - 2_f32.powf(1.5)).abs() < 1e-5);
+    }
+
+    #[test]
+    fn the_most_frequent_code_is_guessed_at_each_position() {
+        let known: [&[u16]; 3] = [&[1, 5], &[1, 6], &[2, 6, 9]];
+        // Guesses 1, 6, 9 and nothing after.
+        let unknown: [&[u16]; 2] = [&[1, 5, 9, 9], &[2, 6]];
+        assert!((most_frequent_accuracy(known, unknown) - 0.5).abs() < 1e-6);
     }
 
     #[test]

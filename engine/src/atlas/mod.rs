@@ -13,7 +13,7 @@ mod purity;
 mod reference;
 mod umap;
 
-pub use codebook::{CodebookUse, codebook_use, step_features};
+pub use codebook::{CodebookUse, codebook_use, most_frequent_accuracy, step_features};
 pub use image_quality::{gradient_deviation, moving_region, psnr, ssim};
 pub use neighbours::{Neighbours, nearest, neighbours};
 pub use pca::principal_plane;
