@@ -38,18 +38,13 @@ impl ModuleVisitor for ShapeVisitor<'_> {
         if in_linear {
             shape.reverse();
         }
-        self.shapes
-            .insert(self.keys.key(&self.path.join(".")), shape);
+        self.shapes.insert(self.keys.key(&self.path.join(".")), shape);
     }
 }
 
 fn shapes<M: Module>(module: &M, keys: &KeyTable) -> Shapes {
-    let mut visitor = ShapeVisitor {
-        keys,
-        path: Vec::new(),
-        containers: Vec::new(),
-        shapes: Shapes::new(),
-    };
+    let mut visitor =
+        ShapeVisitor { keys, path: Vec::new(), containers: Vec::new(), shapes: Shapes::new() };
     module.visit(&mut visitor);
     visitor.shapes
 }

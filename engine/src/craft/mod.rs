@@ -17,8 +17,6 @@ mod render;
 mod task;
 mod texture;
 
-use serde::{Deserialize, Serialize};
-
 pub use action::Action;
 pub use contact_sheet::contact_sheet;
 pub use environment::Split;
@@ -26,9 +24,4 @@ pub use episode::{Episode, FPS, FRAMES_PER_CLIP};
 pub use label::{CraftClip, FrameLabel, Masks, State};
 pub use task::Task;
 
-/// Height and width of pictures in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Size {
-    pub height: u32,
-    pub width: u32,
-}
+use crate::media::FrameSize as Size;

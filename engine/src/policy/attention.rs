@@ -68,10 +68,7 @@ pub struct Context {
 
 impl From<Tensor<3>> for Context {
     fn from(tokens: Tensor<3>) -> Self {
-        Self {
-            tokens,
-            visible: None,
-        }
+        Self { tokens, visible: None }
     }
 }
 
@@ -179,8 +176,7 @@ impl Attention {
 /// `[batch, tokens, heads * head_dim]` -> `[batch, heads, tokens, head_dim]`
 fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
     let [batch, tokens, width] = x.dims();
-    x.reshape([batch, tokens, heads, width / heads])
-        .swap_dims(1, 2)
+    x.reshape([batch, tokens, heads, width / heads]).swap_dims(1, 2)
 }
 
 fn place(x: Tensor<4>, norm: Option<&RmsNorm>, rotary: Option<(&Rotary, usize)>) -> Tensor<4> {

@@ -35,10 +35,7 @@ impl LayerCache {
         // Taking the tensor out lets the backend write in place.
         keys.inplace(|k| k.slice_assign(window.clone(), new.keys));
         values.inplace(|v| v.slice_assign(window, new.values));
-        KeyValues {
-            keys: keys.clone().narrow(2, 0, end),
-            values: values.clone().narrow(2, 0, end),
-        }
+        KeyValues { keys: keys.clone().narrow(2, 0, end), values: values.clone().narrow(2, 0, end) }
     }
 }
 

@@ -76,24 +76,14 @@ impl PolicyConfig {
     /// The text-conditioned 5B variant: cross-attention in every layer, additive positions and a
     /// begin token.
     pub fn cosmos_ar_5b() -> Self {
-        let grid = Grid {
-            shape: [5, 40, 64],
-            begin: true,
-            pad_to_multiple_of: 64,
-        };
+        let grid = Grid { shape: [5, 40, 64], begin: true, pad_to_multiple_of: 64 };
         let base = Self::cosmos_ar_4b();
         Self {
             embeddings: 64_064,
             max_tokens: 12_864,
-            rotary: RotaryConfig {
-                axes: RotaryAxes::Grid(grid),
-                ..base.rotary
-            },
+            rotary: RotaryConfig { axes: RotaryAxes::Grid(grid), ..base.rotary },
             additive_positions: Some(grid),
-            cross_attention: Some(CrossAttentionConfig {
-                every: 1,
-                context_dim: 1024,
-            }),
+            cross_attention: Some(CrossAttentionConfig { every: 1, context_dim: 1024 }),
             ..base
         }
     }
@@ -101,11 +91,7 @@ impl PolicyConfig {
     /// The small pack's: the layout of the 5B variant over a grid of 7 clips, 4 steps a clip and
     /// 4 codes a step, behind one begin token.
     pub fn craft_mini() -> Self {
-        let grid = Grid {
-            shape: [7, 4, 4],
-            begin: true,
-            pad_to_multiple_of: 1,
-        };
+        let grid = Grid { shape: [7, 4, 4], begin: true, pad_to_multiple_of: 1 };
         Self {
             vocabulary: 1000,
             embeddings: 1001,
@@ -125,10 +111,7 @@ impl PolicyConfig {
                 yarn: None,
             },
             additive_positions: Some(grid),
-            cross_attention: Some(CrossAttentionConfig {
-                every: 1,
-                context_dim: 192,
-            }),
+            cross_attention: Some(CrossAttentionConfig { every: 1, context_dim: 192 }),
         }
     }
 
@@ -137,31 +120,19 @@ impl PolicyConfig {
     /// # Panics
     /// Panics when the sizes contradict each other.
     pub fn init(&self, device: &Device) -> Policy {
-        let Self {
-            heads,
-            kv_heads,
-            head_dim,
-            max_tokens,
-            ..
-        } = *self;
+        let Self { heads, kv_heads, head_dim, max_tokens, .. } = *self;
         assert!(
             kv_heads > 0 && heads.is_multiple_of(kv_heads),
             "{heads} query heads cannot share {kv_heads} key/value heads evenly"
         );
-        assert!(
-            head_dim.is_multiple_of(2),
-            "head size {head_dim} cannot be turned in pairs"
-        );
+        assert!(head_dim.is_multiple_of(2), "head size {head_dim} cannot be turned in pairs");
         let grids = match self.rotary.axes {
             RotaryAxes::Line => [self.additive_positions, None],
             RotaryAxes::Grid(grid) => [self.additive_positions, Some(grid)],
         };
         for grid in grids.into_iter().flatten() {
             let rows = grid.rows();
-            assert!(
-                max_tokens <= rows,
-                "{max_tokens} tokens do not fit on a grid of {rows} rows"
-            );
+            assert!(max_tokens <= rows, "{max_tokens} tokens do not fit on a grid of {rows} rows");
         }
         Policy::new(self, device)
     }

@@ -37,11 +37,7 @@ pub const KEYS: KeyTable = KeyTable {
 };
 
 /// Keys of [`Planner`]: the policy's under `policy.transformer.`, the conditioner's beside them.
-pub const PLANNER_KEYS: KeyTable = KeyTable {
-    prefix: "policy.",
-    renames: RENAMES,
-    ignored: &[],
-};
+pub const PLANNER_KEYS: KeyTable = KeyTable { prefix: "policy.", renames: RENAMES, ignored: &[] };
 
 const RENAMES: &[(&str, &str)] = &[
     (".token_embedding.", ".tok_embeddings."),

@@ -48,22 +48,13 @@ impl PlannerConfig {
     /// Panics when the policy has no cross-attention, no begin token, or more codes than `u16`.
     pub fn init(&self, device: &Device) -> Planner {
         let cross = self.policy.cross_attention;
-        let context_dim = cross
-            .expect("a planner's policy needs cross-attention")
-            .context_dim;
-        let PolicyConfig {
-            vocabulary,
-            embeddings,
-            ..
-        } = self.policy;
+        let context_dim = cross.expect("a planner's policy needs cross-attention").context_dim;
+        let PolicyConfig { vocabulary, embeddings, .. } = self.policy;
         assert!(
             embeddings > vocabulary && vocabulary <= 1 << 16,
             "a planner needs an embedding for its begin token and at most 65536 codes"
         );
-        let normal = Initializer::Normal {
-            mean: 0.0,
-            std: INITIAL_STD,
-        };
+        let normal = Initializer::Normal { mean: 0.0, std: INITIAL_STD };
         let [height, width] = self.feature_size;
         Planner {
             transformer: self.policy.init(device),
@@ -124,11 +115,7 @@ impl Planner {
     pub fn context(&self, features: Tensor<5>, tasks: Tensor<1, Int>) -> Context {
         let [batch, channels, time, height, width] = features.dims();
         let wanted = (self.config.feature_channels, 1, self.config.feature_size);
-        assert_eq!(
-            (channels, time, [height, width]),
-            wanted,
-            "features of one frame"
-        );
+        assert_eq!((channels, time, [height, width]), wanted, "features of one frame");
         let cells = features.reshape([batch, channels, height * width]);
         let cells = self.features.forward(cells.swap_dims(1, 2)); // [batch, cells, context_dim]
         let cells = cells + self.places.val().unsqueeze();
@@ -191,10 +178,8 @@ impl Planner {
         let context = self.context(features, task);
         let mut prompt = vec![self.begin()];
         prompt.extend(prefix.iter().map(|code| u32::from(*code)));
-        let draw = Sampling {
-            temperature: sampling.temperature,
-            filter: Filter::TopP(sampling.top_p),
-        };
+        let draw =
+            Sampling { temperature: sampling.temperature, filter: Filter::TopP(sampling.top_p) };
         let mut predictions = Vec::with_capacity(count);
         let choose = |Choice { index, logits, .. }: Choice<'_>| {
             let chosen = fixed.iter().find(|(position, _)| *position == index);
@@ -210,14 +195,7 @@ impl Planner {
             on_code(index)?;
             ControlFlow::Continue(u32::from(code))
         };
-        generate(
-            &self.transformer,
-            &[prompt],
-            Some(&context),
-            count,
-            &[],
-            choose,
-        )?;
+        generate(&self.transformer, &[prompt], Some(&context), count, &[], choose)?;
         Some(predictions)
     }
 
@@ -239,24 +217,15 @@ fn prediction(code: u16, logits: &[f32]) -> CodePrediction {
         code,
         probability: probabilities[usize::from(code)],
         entropy_bits: probabilities.iter().map(bits).sum::<f64>() as f32,
-        alternatives: alternatives
-            .map(|token| (token as u16, probabilities[token]))
-            .collect(),
+        alternatives: alternatives.map(|token| (token as u16, probabilities[token])).collect(),
     }
 }
 
 /// 1 for the codes of each task, 0 for the padding behind them: `[batch, codes]`.
 fn code_mask(lengths: &[usize], count: usize, device: &Device) -> Tensor<2> {
-    let row = |length: &usize| {
-        (0..count)
-            .map(|i| f32::from(u8::from(i < *length)))
-            .collect()
-    };
+    let row = |length: &usize| (0..count).map(|i| f32::from(u8::from(i < *length))).collect();
     let mask: Vec<Vec<f32>> = lengths.iter().map(row).collect();
-    Tensor::from_data(
-        TensorData::new(mask.concat(), [lengths.len(), count]),
-        device,
-    )
+    Tensor::from_data(TensorData::new(mask.concat(), [lengths.len(), count]), device)
 }
 
 /// Next-code cross-entropy in nats, averaged over the first `lengths[b]` codes of each row (what
@@ -291,11 +260,7 @@ mod tests {
 
     use super::*;
 
-    const SAMPLING: CodeSampling = CodeSampling {
-        temperature: 1.0,
-        top_p: 0.9,
-        seed: 11,
-    };
+    const SAMPLING: CodeSampling = CodeSampling { temperature: 1.0, top_p: 0.9, seed: 11 };
 
     fn small(device: &Device) -> Planner {
         let mut config = PlannerConfig::craft_mini(8);
@@ -344,20 +309,9 @@ mod tests {
         let device = Device::flex();
         let planner = small(&device);
         let features = features(&device);
-        let sampling = CodeSampling {
-            temperature: 0.0,
-            ..SAMPLING
-        };
+        let sampling = CodeSampling { temperature: 0.0, ..SAMPLING };
         let predictions = planner
-            .predict(
-                features.clone(),
-                Task::Horse,
-                &[],
-                &[(1, 40)],
-                3,
-                sampling,
-                go_on,
-            )
+            .predict(features.clone(), Task::Horse, &[], &[(1, 40)], 3, sampling, go_on)
             .expect("nothing breaks off");
         let fed = codes(&predictions).iter().map(|c| i32::from(*c)).collect();
         let fed: Vec<i32> = fed;
@@ -386,11 +340,7 @@ mod tests {
         let mut heard = Vec::new();
         let stop = |index| {
             heard.push(index);
-            if index == 2 {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            if index == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let none = planner.predict(features(&device), Task::Tower, &[], &[], 16, SAMPLING, stop);
         assert!(none.is_none());
@@ -434,10 +384,7 @@ mod tests {
         let planner = planner.valid();
         let features = features.narrow(0, 0, 1).without_autodiff();
         for (task, row) in Task::ALL.into_iter().zip(rows) {
-            let sampling = CodeSampling {
-                temperature: 0.0,
-                ..SAMPLING
-            };
+            let sampling = CodeSampling { temperature: 0.0, ..SAMPLING };
             let predictions = planner
                 .predict(features.clone(), task, &[], &[], 6, sampling, go_on)
                 .expect("nothing breaks off");

@@ -67,11 +67,7 @@ mod tests {
 
     #[test]
     fn rows_follow_the_begin_token_and_padding_has_no_place() {
-        let grid = Grid {
-            shape: [2, 1, 2],
-            begin: true,
-            pad_to_multiple_of: 4,
-        };
+        let grid = Grid { shape: [2, 1, 2], begin: true, pad_to_multiple_of: 4 };
         let places = grid.coordinates();
         assert_eq!(places.len(), 8);
         assert_eq!(places[0], None);

@@ -93,11 +93,7 @@ impl RotaryConfig {
         let half = head_dim / 2;
         for angles in &rows {
             for channel in 0..head_dim {
-                let angle = angles[if interleaved {
-                    channel / 2
-                } else {
-                    channel % half
-                }];
+                let angle = angles[if interleaved { channel / 2 } else { channel % half }];
                 table.cos.push((magnitude * angle.cos()) as f32);
                 table.sin.push((magnitude * angle.sin()) as f32);
             }
@@ -138,11 +134,8 @@ impl RotaryConfig {
         let [t, h, w] = Grid::axis_widths(head_dim);
         let time = self.yarn.map(|y| y.original[0]);
         let height = self.yarn.map(|y| y.original[1]);
-        let axes = [
-            self.frequencies(t, time),
-            self.frequencies(h, height),
-            self.frequencies(w, height),
-        ];
+        let axes =
+            [self.frequencies(t, time), self.frequencies(h, height), self.frequencies(w, height)];
         let row = |place: Option<[usize; 3]>| {
             let place = place.unwrap_or([0; 3]);
             let axis = |(position, frequencies): (usize, &Vec<f64>)| {

@@ -29,10 +29,7 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    pub const GREEDY: Self = Self {
-        temperature: 0.0,
-        filter: Filter::All,
-    };
+    pub const GREEDY: Self = Self { temperature: 0.0, filter: Filter::All };
 
     /// Probability of every token after temperature and filter.
     pub fn probabilities(&self, logits: &[f32]) -> Vec<f32> {
@@ -49,11 +46,7 @@ impl Sampling {
                 sorted.sort_unstable_by(|a, b| b.total_cmp(a));
                 let threshold = sorted[k.clamp(1, sorted.len()) - 1];
                 let kept = |v: &f32| {
-                    if *v < threshold {
-                        f32::NEG_INFINITY
-                    } else {
-                        *v
-                    }
+                    if *v < threshold { f32::NEG_INFINITY } else { *v }
                 };
                 let kept: Vec<f32> = logits.iter().map(kept).collect();
                 softmax(&kept, temperature)
@@ -144,10 +137,7 @@ mod tests {
         // Probabilities 0.5, 0.3, 0.2 in mixed order.
         let logits = [0.3_f32.ln(), 0.5_f32.ln(), 0.2_f32.ln()];
         let at = |p| {
-            let sampling = Sampling {
-                temperature: 1.0,
-                filter: Filter::TopP(p),
-            };
+            let sampling = Sampling { temperature: 1.0, filter: Filter::TopP(p) };
             sampling.probabilities(&logits)
         };
         assert_eq!(at(0.0), [0.0, 1.0, 0.0]);
@@ -159,10 +149,7 @@ mod tests {
     #[test]
     fn draws_follow_the_probabilities() {
         let logits = [0.6_f32.ln(), 0.3_f32.ln(), 0.1_f32.ln()];
-        let sampling = Sampling {
-            temperature: 1.0,
-            filter: Filter::All,
-        };
+        let sampling = Sampling { temperature: 1.0, filter: Filter::All };
         let mut counts = [0; 3];
         for position in 0..20_000 {
             counts[sampling.draw(&logits, &exponential_noise(7, position, 3))] += 1;

@@ -70,9 +70,7 @@ impl Block {
             };
             attention.init(device)
         };
-        let cross = config
-            .cross_attention
-            .filter(|c| index.is_multiple_of(c.every));
+        let cross = config.cross_attention.filter(|c| index.is_multiple_of(c.every));
         Self {
             attention_norm: norm(),
             attention: attention(config.dim),
@@ -137,10 +135,7 @@ pub struct Policy {
 
 impl Policy {
     pub(super) fn new(config: &PolicyConfig, device: &Device) -> Self {
-        let normal = Initializer::Normal {
-            mean: 0.0,
-            std: INITIAL_STD,
-        };
+        let normal = Initializer::Normal { mean: 0.0, std: INITIAL_STD };
         let positions = config.additive_positions.map(|grid| {
             let table = grid.additive_table(config.dim);
             let data = TensorData::new(table, [grid.rows(), config.dim]);
@@ -150,16 +145,10 @@ impl Policy {
             token_embedding: EmbeddingConfig::new(config.embeddings, config.dim)
                 .with_initializer(normal)
                 .init(device),
-            layers: (0..config.layers)
-                .map(|index| Block::new(config, index, device))
-                .collect(),
-            norm: RmsNormConfig::new(config.dim)
-                .with_epsilon(config.norm_epsilon)
-                .init(device),
+            layers: (0..config.layers).map(|index| Block::new(config, index, device)).collect(),
+            norm: RmsNormConfig::new(config.dim).with_epsilon(config.norm_epsilon).init(device),
             output: linear(config.dim, config.vocabulary, INITIAL_STD, device),
-            rotary: config
-                .rotary
-                .init(config.head_dim, config.max_tokens, device),
+            rotary: config.rotary.init(config.head_dim, config.max_tokens, device),
             positions,
             config: config.clone(),
         }
@@ -193,12 +182,7 @@ impl Policy {
     /// # Panics
     /// Panics when the network has cross-attention and there is no context.
     pub fn start(&self, batch: usize, context: Option<&Context>) -> KvCache {
-        let PolicyConfig {
-            kv_heads,
-            max_tokens,
-            head_dim,
-            ..
-        } = self.config;
+        let PolicyConfig { kv_heads, max_tokens, head_dim, .. } = self.config;
         let device = self.token_embedding.weight.device();
         let shape = [batch, kv_heads, max_tokens, head_dim];
         let empty = |_: &Block| LayerCache::empty(shape, &device);

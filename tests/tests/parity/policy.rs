@@ -16,12 +16,7 @@ use crate::Kind;
 use crate::case::{Case, Checks, Failure};
 
 pub fn kinds() -> Vec<Kind> {
-    let kind = |class, run| Kind {
-        class,
-        also: "autoregressive",
-        on_vulkan: false,
-        run,
-    };
+    let kind = |class, run| Kind { class, also: "autoregressive", on_vulkan: false, run };
     vec![
         kind("Attention", attention),
         kind("MLP", feed_forward),
@@ -39,18 +34,13 @@ fn optional_size(case: &Case, name: &str) -> Option<usize> {
 }
 
 fn number(value: &Value, name: &str) -> Result<f64, Failure> {
-    Ok(value[name]
-        .as_f64()
-        .ok_or_else(|| format!("config has no number {name}"))?)
+    Ok(value[name].as_f64().ok_or_else(|| format!("config has no number {name}"))?)
 }
 
 fn shape3(value: &Value) -> Result<[usize; 3], Failure> {
     let wrong = || Failure::from(format!("{value} is not a shape of three axes"));
     let sizes = value.as_array().ok_or_else(wrong)?;
-    let sizes: Vec<usize> = sizes
-        .iter()
-        .filter_map(|v| Some(v.as_u64()? as usize))
-        .collect();
+    let sizes: Vec<usize> = sizes.iter().filter_map(|v| Some(v.as_u64()? as usize)).collect();
     sizes.try_into().map_err(|_| wrong())
 }
 
@@ -146,10 +136,7 @@ fn policy_config(case: &Case) -> Result<PolicyConfig, Failure> {
 fn start(case: &Case, name: &str) -> Result<usize, Failure> {
     let positions = case.stored(name)?.i64();
     let first = positions[0];
-    let in_order = positions
-        .iter()
-        .zip(first..)
-        .all(|(p, wanted)| *p == wanted);
+    let in_order = positions.iter().zip(first..).all(|(p, wanted)| *p == wanted);
     if !in_order {
         return Err(format!("{name} is not a run of positions").into());
     }
@@ -166,10 +153,7 @@ fn mask(case: &Case, name: &str) -> Result<Tensor<4, Bool>, Failure> {
         _ => return Err(format!("{name} has shape {:?}", stored.shape).into()),
     };
     let values: Vec<bool> = stored.values.iter().map(|v| *v != 0.0).collect();
-    Ok(Tensor::from_data(
-        TensorData::new(values, shape),
-        case.device(),
-    ))
+    Ok(Tensor::from_data(TensorData::new(values, shape), case.device()))
 }
 
 // Building blocks
@@ -182,9 +166,7 @@ fn rms_norm(case: &Case, checks: &mut Checks) -> Result<(), Failure> {
         };
         let suffix = if heads { "_heads" } else { "" };
         let weight = case.weights();
-        let weight = weight
-            .get(&format!("weight{suffix}"))
-            .ok_or("the case has no weight")?;
+        let weight = weight.get(&format!("weight{suffix}")).ok_or("the case has no weight")?;
         let mut renamed = Weights::default();
         renamed.insert("weight", weight.shape.clone(), weight.values.clone());
         let norm = RmsNormConfig::new(weight.shape[0]).with_epsilon(epsilon.parse()?);
@@ -318,11 +300,7 @@ fn named_table(
         }
     };
     let axes = if on_grid {
-        let shape = if tiny {
-            "latent_shape"
-        } else {
-            "video_latent_shape"
-        };
+        let shape = if tiny { "latent_shape" } else { "video_latent_shape" };
         RotaryAxes::Grid(Grid {
             shape: shape3(&sizes[shape])?,
             begin: has("bov"),
@@ -334,22 +312,14 @@ fn named_table(
     let config = RotaryConfig {
         theta: number(&case.json()["config"], "rope_theta")?,
         axes,
-        pairing: if has("v1") {
-            RotaryPairing::Neighbours
-        } else {
-            RotaryPairing::Halves
-        },
+        pairing: if has("v1") { RotaryPairing::Neighbours } else { RotaryPairing::Halves },
         yarn,
     };
     Ok(config.table(head_dim, rows))
 }
 
 fn tables(case: &Case, checks: &mut Checks) -> Result<(), Failure> {
-    for name in case
-        .names("out.cos_")
-        .map(str::to_owned)
-        .collect::<Vec<_>>()
-    {
+    for name in case.names("out.cos_").map(str::to_owned).collect::<Vec<_>>() {
         let (cos, sin) = (format!("out.cos_{name}"), format!("out.sin_{name}"));
         let [rows, head_dim] = case.stored(&cos)?.shape[..] else {
             return Err(format!("{cos} is not a table").into());
@@ -362,12 +332,7 @@ fn tables(case: &Case, checks: &mut Checks) -> Result<(), Failure> {
             (name.contains("3d_yarn")).then(|| "in.rows_3d_official".to_owned())
         };
         let picked: Vec<usize> = match picked {
-            Some(picked) => case
-                .stored(&picked)?
-                .i64()
-                .iter()
-                .map(|r| *r as usize)
-                .collect(),
+            Some(picked) => case.stored(&picked)?.i64().iter().map(|r| *r as usize).collect(),
             None => (0..rows).collect(),
         };
         let needed = picked.iter().max().map_or(0, |last| last + 1);
@@ -384,11 +349,7 @@ fn tables(case: &Case, checks: &mut Checks) -> Result<(), Failure> {
         };
         compare_table(case, checks, &cos, &sin, &part)?;
     }
-    for name in case
-        .names("out.abs_pos")
-        .map(str::to_owned)
-        .collect::<Vec<_>>()
-    {
+    for name in case.names("out.abs_pos").map(str::to_owned).collect::<Vec<_>>() {
         let config = case.config("abs_pos");
         let grid = Grid {
             shape: shape3(&config["latent_shape"])?,
@@ -422,9 +383,7 @@ fn transformer(case: &Case, checks: &mut Checks) -> Result<(), Failure> {
         let table = config.rotary.table(config.head_dim, config.max_tokens);
         compare_table(case, checks, "mid.rope_cos", "mid.rope_sin", &table)?;
     }
-    let context = case
-        .has("in.context")
-        .then(|| case.tensor::<3>("in.context"));
+    let context = case.has("in.context").then(|| case.tensor::<3>("in.context"));
     let context = context.transpose()?.map(Context::from);
     if case.has("out.logits_steps") {
         return decoding(case, checks, &policy, context);
@@ -435,17 +394,10 @@ fn transformer(case: &Case, checks: &mut Checks) -> Result<(), Failure> {
     let tokens = case.int_tensor::<2>("in.tokens")?;
     let found = policy.forward(tokens.clone(), context.as_ref());
     checks.tensor(case, "out.logits", found)?;
-    for name in case
-        .names("out.logits_")
-        .map(str::to_owned)
-        .collect::<Vec<_>>()
-    {
+    for name in case.names("out.logits_").map(str::to_owned).collect::<Vec<_>>() {
         let visible = mask(case, &format!("in.context_{name}"))?;
         let context = context.as_ref().ok_or("a context mask without context")?;
-        let context = Context {
-            visible: Some(visible),
-            ..context.clone()
-        };
+        let context = Context { visible: Some(visible), ..context.clone() };
         let found = policy.forward(tokens.clone(), Some(&context));
         checks.tensor(case, &format!("out.logits_{name}"), found)?;
     }
@@ -471,10 +423,7 @@ fn decoding(
         Some(context) if case.has("in.context_mask") => {
             let visible = mask(case, "in.context_mask")?;
             let [_, _, batch, keys] = visible.dims();
-            Some(Context {
-                visible: Some(visible.reshape([batch, 1, 1, keys])),
-                ..context
-            })
+            Some(Context { visible: Some(visible.reshape([batch, 1, 1, keys])), ..context })
         }
         other => other,
     };
@@ -499,11 +448,7 @@ fn decoding(
         let stored = case.stored(name)?.i64();
         Ok(stored.iter().map(|t| *t as u32).collect())
     };
-    for name in case
-        .names("out.generate_")
-        .map(str::to_owned)
-        .collect::<Vec<_>>()
-    {
+    for name in case.names("out.generate_").map(str::to_owned).collect::<Vec<_>>() {
         let (stop, count) = match name.trim_end_matches("_b1") {
             "echo" => (Vec::new(), steps),
             "stop" | "stop_batch" => (stop("in.stop_token")?, steps),
@@ -586,11 +531,7 @@ struct Question {
 
 fn question(name: &str) -> Result<Question, Failure> {
     let unknown = || Failure::from(format!("sampling result {name} is not known"));
-    let mut question = Question {
-        sampling: Sampling::GREEDY,
-        ties: false,
-        draws: true,
-    };
+    let mut question = Question { sampling: Sampling::GREEDY, ties: false, draws: true };
     let words = match name.strip_prefix("greedy") {
         Some(words) => words,
         None => {
@@ -619,11 +560,7 @@ fn sampling(case: &Case, checks: &mut Checks) -> Result<(), Failure> {
     let noise = case.stored("in.q")?.f32();
     for name in case.names("out.").map(str::to_owned).collect::<Vec<_>>() {
         let question = question(&name)?;
-        let logits = case.stored(if question.ties {
-            "in.logits_ties"
-        } else {
-            "in.logits"
-        })?;
+        let logits = case.stored(if question.ties { "in.logits_ties" } else { "in.logits" })?;
         let [batch, tokens, vocabulary] = logits.shape[..] else {
             return Err("logits are not batch x token x vocabulary".into());
         };
