@@ -58,11 +58,6 @@ impl Colour {
             ENCODED[index as usize]
         })
     }
-
-    /// From 8-bit sRGB.
-    pub fn from_srgb8(rgb: [u8; 3]) -> Self {
-        Self(rgb.map(|v| decoded(f32::from(v) / 255.0)))
-    }
 }
 
 const TABLE: usize = 1 << 13;
