@@ -147,8 +147,15 @@ impl Environment {
             _ => Print::Plain,
         };
         let blocks = block_colours(&mut draw, table);
-        let tone = draw.cell("skin", 0.0, 1.0, 10);
-        let skin = Colour::hsl(0.065, 0.62 - 0.15 * tone, 0.80 - 0.48 * tone);
+        let skin = loop {
+            let kept = draw.cells.len();
+            let tone = draw.cell("skin", 0.0, 1.0, 10);
+            let skin = Colour::hsl(0.065, 0.62 - 0.15 * tone, 0.80 - 0.48 * tone);
+            if skin.distance(table) > 0.24 {
+                break skin;
+            }
+            draw.cells.truncate(kept);
+        };
         let sleeve = loop {
             let hue = draw.hue();
             let sleeve = Colour::hsl(hue, draw.range(0.15, 0.55), draw.range(0.16, 0.5));
