@@ -41,6 +41,17 @@ impl Colour {
         Self([channel(0.0), channel(8.0), channel(4.0)].map(decoded))
     }
 
+    /// Like [`Colour::hsl`], with the greens and magentas that glow on a screen calmed to what dyes give.
+    pub fn pigment(hue: f32, saturation: f32, lightness: f32) -> Self {
+        let near = |middle: f32, width: f32| (1.0 - (hue - middle).abs() / width).max(0.0);
+        let (green, pink) = (near(0.31, 0.16), near(0.84, 0.10));
+        Self::hsl(
+            hue,
+            saturation * (1.0 - 0.36 * green - 0.22 * pink),
+            lightness * (1.0 - 0.17 * green),
+        )
+    }
+
     pub fn mix(self, other: Self, t: f32) -> Self {
         self * (1.0 - t) + other * t
     }
@@ -58,11 +69,6 @@ impl Colour {
             ENCODED[index as usize]
         })
     }
-
-    /// From 8-bit sRGB.
-    pub fn from_srgb8(rgb: [u8; 3]) -> Self {
-        Self(rgb.map(|v| decoded(f32::from(v) / 255.0)))
-    }
 }
 
 const TABLE: usize = 1 << 13;
@@ -73,9 +79,17 @@ static ENCODED: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 fn decoded(v: f32) -> f32 {
-    if v <= 0.04045 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) }
+    if v <= 0.04045 {
+        v / 12.92
+    } else {
+        ((v + 0.055) / 1.055).powf(2.4)
+    }
 }
 
 fn encoded(v: f32) -> f32 {
-    if v <= 0.003_130_8 { v.max(0.0) * 12.92 } else { 1.055 * v.powf(1.0 / 2.4) - 0.055 }
+    if v <= 0.003_130_8 {
+        v.max(0.0) * 12.92
+    } else {
+        1.055 * v.powf(1.0 / 2.4) - 0.055
+    }
 }

@@ -10,6 +10,7 @@ mod environment;
 mod episode;
 mod geometry;
 mod hand;
+pub mod judge;
 mod label;
 mod paper;
 mod plan;

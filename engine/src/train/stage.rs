@@ -95,7 +95,7 @@ impl Recipe {
             planner: PlannerConfig::craft_mini(dldm.feature_channels()),
             dldm,
             vdm: VdmConfig::craft_mini(),
-            batch: [8, 16, 8, 8, 32],
+            batch: [4, 16, 8, 8, 32],
             policy_episodes: 1200,
         }
     }
