@@ -41,6 +41,17 @@ impl Colour {
         Self([channel(0.0), channel(8.0), channel(4.0)].map(decoded))
     }
 
+    /// Like [`Colour::hsl`], with the greens and magentas that glow on a screen calmed to what dyes give.
+    pub fn pigment(hue: f32, saturation: f32, lightness: f32) -> Self {
+        let near = |middle: f32, width: f32| (1.0 - (hue - middle).abs() / width).max(0.0);
+        let (green, pink) = (near(0.31, 0.16), near(0.84, 0.10));
+        Self::hsl(
+            hue,
+            saturation * (1.0 - 0.36 * green - 0.22 * pink),
+            lightness * (1.0 - 0.17 * green),
+        )
+    }
+
     pub fn mix(self, other: Self, t: f32) -> Self {
         self * (1.0 - t) + other * t
     }
@@ -57,11 +68,6 @@ impl Colour {
             let index = v.clamp(0.0, 1.0) * (TABLE as f32 - 1.0) + 0.5;
             ENCODED[index as usize]
         })
-    }
-
-    /// From 8-bit sRGB.
-    pub fn from_srgb8(rgb: [u8; 3]) -> Self {
-        Self(rgb.map(|v| decoded(f32::from(v) / 255.0)))
     }
 }
 

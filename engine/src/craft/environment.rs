@@ -147,11 +147,18 @@ impl Environment {
             _ => Print::Plain,
         };
         let blocks = block_colours(&mut draw, table);
-        let tone = draw.cell("skin", 0.0, 1.0, 10);
-        let skin = Colour::hsl(0.065, 0.62 - 0.15 * tone, 0.80 - 0.48 * tone);
+        let skin = loop {
+            let kept = draw.cells.len();
+            let tone = draw.cell("skin", 0.0, 1.0, 10);
+            let skin = Colour::hsl(0.065, 0.62 - 0.15 * tone, 0.80 - 0.48 * tone);
+            if skin.distance(table) > 0.24 {
+                break skin;
+            }
+            draw.cells.truncate(kept);
+        };
         let sleeve = loop {
             let hue = draw.hue();
-            let sleeve = Colour::hsl(hue, draw.range(0.15, 0.55), draw.range(0.16, 0.5));
+            let sleeve = Colour::pigment(hue, draw.range(0.15, 0.55), draw.range(0.16, 0.5));
             if sleeve.distance(skin) > 0.3 && sleeve.distance(table) > 0.2 {
                 break sleeve;
             }
@@ -213,7 +220,7 @@ fn table_colour(draw: &mut Draw, texture: Texture) -> Colour {
         Texture::Marble => Colour::hsl(hue, draw.range(0.06, 0.25), draw.range(0.45, 0.75)),
         Texture::Terrazzo => Colour::hsl(hue, draw.range(0.06, 0.3), draw.range(0.4, 0.72)),
         Texture::Slate => Colour::hsl(hue, draw.range(0.04, 0.2), draw.range(0.18, 0.42)),
-        _ => Colour::hsl(hue, draw.range(0.25, 0.6), draw.range(0.2, 0.48)),
+        _ => Colour::pigment(hue, draw.range(0.25, 0.55), draw.range(0.2, 0.46)),
     }
 }
 
@@ -227,7 +234,7 @@ fn paper_colours(draw: &mut Draw, table: Colour) -> (Colour, Colour) {
         };
         let strong = |draw: &mut Draw| {
             let hue = draw.hue();
-            Colour::hsl(hue, draw.range(0.55, 0.85), draw.range(0.42, 0.62))
+            Colour::pigment(hue, draw.range(0.55, 0.85), draw.range(0.42, 0.62))
         };
         let (front, back) = match draw.rng.random_range(0..4) {
             0 => (strong(draw), pale(draw)),
@@ -248,7 +255,7 @@ fn block_colours(draw: &mut Draw, table: Colour) -> [Colour; 6] {
     while found.len() < 6 {
         let kept = draw.cells.len();
         let hue = draw.hue();
-        let colour = Colour::hsl(hue, draw.range(0.5, 0.85), draw.range(0.45, 0.72));
+        let colour = Colour::pigment(hue, draw.range(0.5, 0.82), draw.range(0.45, 0.72));
         let far = |other: &Colour| other.distance(colour) > least;
         if found.iter().all(far) && table.distance(colour) > 0.36 {
             found.push(colour);
@@ -312,7 +319,7 @@ fn distractors(draw: &mut Draw) -> Vec<Distractor> {
                 } else {
                     draw.range(-0.6, 0.6) + if places[i].y > -0.2 { 1.5 } else { 0.0 }
                 },
-                colour: Colour::hsl(hue, draw.range(0.3, 0.7), draw.range(0.35, 0.65)),
+                colour: Colour::pigment(hue, draw.range(0.3, 0.7), draw.range(0.35, 0.65)),
             }
         })
         .collect()

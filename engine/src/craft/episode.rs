@@ -164,17 +164,17 @@ impl Episode {
 
     fn push(&mut self, action: Action, doing: Doing, rng: &mut ChaCha8Rng) {
         let motion = Motion {
-            holds: (rng.random_range(0.18..0.26), rng.random_range(0.72..0.80)),
+            holds: (rng.random_range(0.24..0.30), rng.random_range(0.74..0.80)),
             bows: std::array::from_fn(|_| rng.random_range(-0.05..0.05)),
             pace: rng.random_range(0.88..1.15),
         };
         let before = self.last_still().clone();
         let after = before.after(&doing);
         let last_rest = *self.rests.last().expect("an episode has a first rest");
-        let end = hold_point(&before, &doing, 1.0).0;
-        // The hand leaves to the side where it ended; from the middle, to where it came from.
-        let side = if end.x.abs() > 0.03 {
-            end.x
+        let taken = hold_point(&before, &doing, 0.0).0;
+        // The hand leaves to the side where it took hold; from the middle, to where it came from.
+        let side = if taken.x.abs() > 0.05 {
+            taken.x
         } else {
             last_rest.x
         };
@@ -599,7 +599,7 @@ fn free_fold(stack: &Stack, rng: &mut ChaCha8Rng) -> Fold {
         let fold = Fold::free(Line { origin, normal }, rng.random_bool(0.3));
         let (_, moving) = stack.parted(&fold);
         let part = moving.iter().map(|l| area(&l.polygon)).sum::<f32>() / whole;
-        if (0.08..0.5).contains(&part) && fold.reach(&moving) > 0.07 {
+        if (0.08..0.4).contains(&part) && fold.reach(&moving) > 0.07 {
             return fold;
         }
     }

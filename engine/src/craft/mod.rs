@@ -10,14 +10,13 @@ mod environment;
 mod episode;
 mod geometry;
 mod hand;
+pub mod judge;
 mod label;
 mod paper;
 mod plan;
 mod render;
 mod task;
 mod texture;
-
-use serde::{Deserialize, Serialize};
 
 pub use action::Action;
 pub use contact_sheet::contact_sheet;
@@ -26,9 +25,4 @@ pub use episode::{Episode, FPS, FRAMES_PER_CLIP};
 pub use label::{CraftClip, FrameLabel, Masks, State};
 pub use task::Task;
 
-/// Height and width of pictures in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Size {
-    pub height: u32,
-    pub width: u32,
-}
+use crate::media::FrameSize as Size;

@@ -142,10 +142,7 @@ impl CrossAttention {
     pub fn forward(&self, x: Tensor<5>, context: Tensor<3>) -> Tensor<5> {
         let [batch, time, channels, height, width] = x.dims();
         let tokens = context.dims()[1];
-        assert!(
-            tokens % time == 0,
-            "{tokens} tokens do not divide among {time} frames"
-        );
+        assert!(tokens % time == 0, "{tokens} tokens do not divide among {time} frames");
         let device = x.device();
 
         let q = self.q_proj.forward(self.norm.forward(x.clone()));
@@ -164,9 +161,7 @@ impl CrossAttention {
         let weights = masked_softmax(scores, hidden_unless(time, tokens, visible, &device));
         let weights: Tensor<3> = weights.reshape([batch, time * pixels, tokens]);
         let seen: Tensor<4> = weights.matmul(v).reshape([batch, time, pixels, channels]);
-        let seen = seen
-            .swap_dims(2, 3)
-            .reshape([batch, time, channels, height, width]);
+        let seen = seen.swap_dims(2, 3).reshape([batch, time, channels, height, width]);
         x + self.proj_out.forward(seen)
     }
 }

@@ -66,7 +66,7 @@ impl DldmConfig {
     /// Our small pack: 32x48 pixels, 4x6 features a time step.
     pub fn craft_mini() -> Self {
         Self {
-            channels: 16,
+            channels: 12,
             channels_mult: vec![2, 4],
             spatial_compression: 8,
             z_channels: 64,
@@ -74,6 +74,7 @@ impl DldmConfig {
             // One level fewer than the release, so that the innermost one is still nominally 64.
             resolution: 512,
             standardize_z: true,
+            residual_from_first_frame: true,
             ..Self::videoworld2()
         }
     }
@@ -88,11 +89,7 @@ impl DldmConfig {
 
     /// Channels of the features.
     pub fn feature_channels(&self) -> usize {
-        self.channels
-            * self
-                .channels_mult
-                .last()
-                .expect("there is at least one level")
+        self.channels * self.channels_mult.last().expect("there is at least one level")
     }
 
     /// Number of distinct codes.

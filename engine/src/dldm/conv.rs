@@ -50,10 +50,7 @@ impl CausalConv3dConfig {
         let [time, height, width] = self.kernel;
         let fan_in = Some(self.channels_in * time * height * width);
         let gain = self.gain / 3.0_f64.sqrt();
-        let initializer = Initializer::KaimingUniform {
-            gain,
-            fan_out_only: false,
-        };
+        let initializer = Initializer::KaimingUniform { gain, fan_out_only: false };
         let shape = [self.channels_out, self.channels_in, time, height, width];
         let conv3d = Kernel {
             weight: initializer.init_with(shape, fan_in, None, device),
@@ -109,25 +106,15 @@ impl CausalConv3d {
         let bias = Some(self.conv3d.bias.val());
         let y = if self.sees_only_centre(height, width, kernel_height, kernel_width) {
             // A token has one pixel: the rest of the kernel only meets padding.
-            let centre = weight
-                .narrow(2, kernel_height / 2, 1)
-                .narrow(3, kernel_width / 2, 1);
-            conv2d(
-                frames,
-                centre,
-                bias,
-                ConvOptions::new([1, 1], [0, 0], [1, 1], 1),
-            )
+            let centre = weight.narrow(2, kernel_height / 2, 1).narrow(3, kernel_width / 2, 1);
+            conv2d(frames, centre, bias, ConvOptions::new([1, 1], [0, 0], [1, 1], 1))
         } else {
             let [before, after] = self.padding;
             let mut options = ConvOptions::new([self.stride; 2], [0, 0], [1, 1], 1);
             options.padding = [(before, after); 2];
             conv2d(frames, weight, bias, options)
         };
-        debug_assert!(
-            stacked % channels == 0,
-            "{stacked} channels are not whole taps"
-        );
+        debug_assert!(stacked % channels == 0, "{stacked} channels are not whole taps");
         let [_, _, height, width] = y.dims();
         y.reshape([batch, steps, out, height, width])
     }
@@ -147,10 +134,7 @@ impl CausalConv3d {
             _ => Tensor::cat(vec![x.clone().narrow(1, 0, 1).repeat_dim(1, repeats), x], 1),
         };
         let padded = time + repeats;
-        assert!(
-            padded >= taps,
-            "{time} frames are too few for {taps} taps in time"
-        );
+        assert!(padded >= taps, "{time} frames are too few for {taps} taps in time");
         let steps = (padded - taps) / self.time_stride + 1;
         let tap = |start: usize| match self.time_stride {
             1 => x.clone().narrow(1, start, steps),

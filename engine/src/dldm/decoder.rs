@@ -99,17 +99,11 @@ impl Decoder {
                 block
             });
             let block: Vec<ResnetBlock> = block.collect();
-            let attended = if config.decoder_has_attention(level) {
-                block.len()
-            } else {
-                0
-            };
+            let attended = if config.decoder_has_attention(level) { block.len() } else { 0 };
             let doubles = levels - 1 - level < halvings;
             UpLevel {
                 block,
-                attn: (0..attended)
-                    .map(|_| code_attention(out, width, device))
-                    .collect(),
+                attn: (0..attended).map(|_| code_attention(out, width, device)).collect(),
                 upsample: (level > 0).then(|| HybridUpsample::new(out, doubles, false, device)),
             }
         });
@@ -119,11 +113,7 @@ impl Decoder {
         let mut conv_out = factorized_conv(channels, patched, device);
         if config.residual_from_first_frame {
             let last = CausalConv3dConfig::new(patched, patched, [3, 1, 1]);
-            conv_out[1] = CausalConv3dConfig {
-                gain: RESIDUAL_GAIN,
-                ..last
-            }
-            .init(device);
+            conv_out[1] = CausalConv3dConfig { gain: RESIDUAL_GAIN, ..last }.init(device);
         }
         Self {
             conv_in: factorized_conv(config.z_channels, width, device),
@@ -140,11 +130,21 @@ impl Decoder {
         }
     }
 
+    pub fn num_queries(&self) -> usize {
+        self.num_queries
+    }
+
     /// # Shapes
     /// - features: `[batch, step, channel, height, width]`; only the first step is used
     /// - tokens: `[batch, token, z channel, 1, 1]`
     /// - result: `[batch, 3, frame, height, width]`
     pub fn forward(&self, features: Tensor<5>, tokens: Tensor<5>) -> Tensor<5> {
+        let steps = tokens.dims()[1] / self.num_queries + 1;
+        self.continue_from(features.narrow(1, 0, 1).repeat_dim(1, steps), tokens)
+    }
+
+    /// [`Decoder::forward`] from a state for each step, as many as the tokens make.
+    pub fn continue_from(&self, state: Tensor<5>, tokens: Tensor<5>) -> Tensor<5> {
         let context = run_factorized(&self.conv_in, tokens);
         let [batch, num_tokens, width, _, _] = context.dims();
         let context: Tensor<3> = context.reshape([batch, num_tokens, width]);
@@ -153,16 +153,10 @@ impl Decoder {
             "{num_tokens} codes are not whole steps of {}",
             self.num_queries
         );
-        let steps = num_tokens / self.num_queries + 1;
-        let x = features.narrow(1, 0, 1).repeat_dim(1, steps);
-
+        let x = state;
         let x = attend(&self.mid.attn_1, self.mid.block_1.forward(x), &context);
         let x = self.mid.block_2.forward(x);
-        let x = self
-            .up
-            .iter()
-            .rev()
-            .fold(x, |x, level| level.forward(x, &context));
+        let x = self.up.iter().rev().fold(x, |x, level| level.forward(x, &context));
         let x = run_factorized(&self.conv_out, silu(self.norm_out.forward(x)));
         self.patcher.unpatch(x)
     }

@@ -19,10 +19,7 @@ const IMAGE_CHANNELS: usize = 3;
 type SpaceTimeAttention = (SelfAttention, SelfAttention);
 
 fn space_time_attention(channels: usize, device: &Device) -> SpaceTimeAttention {
-    (
-        SelfAttention::spatial(channels, device),
-        SelfAttention::temporal(channels, device),
-    )
+    (SelfAttention::spatial(channels, device), SelfAttention::temporal(channels, device))
 }
 
 fn attend(attention: &SpaceTimeAttention, x: Tensor<5>) -> Tensor<5> {
@@ -98,17 +95,11 @@ impl Encoder {
                 block
             });
             let block: Vec<ResnetBlock> = block.collect();
-            let attended = if config.encoder_has_attention(level) {
-                block.len()
-            } else {
-                0
-            };
+            let attended = if config.encoder_has_attention(level) { block.len() } else { 0 };
             let shrinks = level + 1 < levels;
             DownLevel {
                 block,
-                attn: (0..attended)
-                    .map(|_| space_time_attention(out, device))
-                    .collect(),
+                attn: (0..attended).map(|_| space_time_attention(out, device)).collect(),
                 downsample: shrinks
                     .then(|| HybridDownsample::new(out, level < halvings, false, device)),
             }
@@ -126,11 +117,8 @@ impl Encoder {
             norm_out: CausalNormalize::per_frame(width, device),
             pos_embedding: PositionEmbedding::new(width, device),
             act: Queries {
-                weight: Initializer::Normal {
-                    mean: 0.0,
-                    std: 1.0,
-                }
-                .init([config.num_queries, width], device),
+                weight: Initializer::Normal { mean: 0.0, std: 1.0 }
+                    .init([config.num_queries, width], device),
             },
             qformer_ldm: QFormer::new(config.qformer, width, config.num_queries, device),
             outproj_ldm: pointwise_conv(width, config.z_channels, device),
@@ -162,7 +150,6 @@ impl Encoder {
         let queries = queries.repeat_dim(0, batch);
         let read = self.qformer_ldm.forward(features, positions, queries);
         let tokens = read.dims()[1];
-        self.outproj_ldm
-            .forward(read.reshape([batch, tokens, channels, 1, 1]))
+        self.outproj_ldm.forward(read.reshape([batch, tokens, channels, 1, 1]))
     }
 }

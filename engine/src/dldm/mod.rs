@@ -36,11 +36,7 @@ const CONSTANT: &str = "a constant of the wavelet transform";
 pub const KEYS: KeyTable = KeyTable {
     prefix: "network.",
     renames: LAYER_RENAMES,
-    ignored: &[
-        (".wavelets", CONSTANT),
-        ("._arange", CONSTANT),
-        (".patch_size_buffer", CONSTANT),
-    ],
+    ignored: &[(".wavelets", CONSTANT), ("._arange", CONSTANT), (".patch_size_buffer", CONSTANT)],
 };
 
 /// burn's layer norm spells its parameters differently.

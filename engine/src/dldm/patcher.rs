@@ -15,10 +15,7 @@ impl HaarPatcher {
     /// # Panics
     /// When the edge is not a power of two.
     pub fn new(patch_size: usize) -> Self {
-        assert!(
-            patch_size.is_power_of_two(),
-            "patch size {patch_size} is not a power of two"
-        );
+        assert!(patch_size.is_power_of_two(), "patch size {patch_size} is not a power of two");
         Self { patch_size }
     }
 
@@ -77,16 +74,8 @@ impl HaarPatcher {
         let mut values = Vec::with_capacity(size * size);
         for row in 0..size {
             for column in 0..size {
-                let (band, pixel) = if transposed {
-                    (column, row)
-                } else {
-                    (row, column)
-                };
-                let sign = if self.is_negative(band, pixel) {
-                    -scale
-                } else {
-                    scale
-                };
+                let (band, pixel) = if transposed { (column, row) } else { (row, column) };
+                let sign = if self.is_negative(band, pixel) { -scale } else { scale };
                 values.push(sign);
             }
         }

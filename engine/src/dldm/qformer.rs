@@ -44,12 +44,12 @@ impl QFormerKind {
             false => steps / queries * (query + 1),
         };
         match self {
-            Self::QFormerAdjacentFSingleQ => (0..intervals)
-                .flat_map(|i| std::iter::repeat_n(i..i + 2, queries))
-                .collect(),
-            Self::QFormerMFSingleQ => (0..intervals)
-                .flat_map(|i| std::iter::repeat_n(0..i + 2, queries))
-                .collect(),
+            Self::QFormerAdjacentFSingleQ => {
+                (0..intervals).flat_map(|i| std::iter::repeat_n(i..i + 2, queries)).collect()
+            }
+            Self::QFormerMFSingleQ => {
+                (0..intervals).flat_map(|i| std::iter::repeat_n(0..i + 2, queries)).collect()
+            }
             Self::QFormerMF | Self::QFormerMFSep => (0..queries).map(|q| 0..end(q)).collect(),
             Self::QFormerMFAdjacent => (0..queries).map(|q| end(q) - 1..end(q)).collect(),
         }
@@ -66,9 +66,7 @@ pub struct PositionEmbedding {
 impl PositionEmbedding {
     pub fn new(channels: usize, device: &Device) -> Self {
         let matrix = Tensor::random([2, channels / 2], Distribution::Normal(0.0, 1.0), device);
-        Self {
-            positional_encoding_gaussian_matrix: Param::from_tensor(matrix).no_grad(),
-        }
+        Self { positional_encoding_gaussian_matrix: Param::from_tensor(matrix).no_grad() }
     }
 
     /// Sines, then cosines, of `(x, y)` at the pixel centres of a `height` by `width` grid.
@@ -79,9 +77,8 @@ impl PositionEmbedding {
         let matrix = self.positional_encoding_gaussian_matrix.val().detach();
         let centre = |i: usize, n: usize| 2.0 * (i as f32 + 0.5) / n as f32 - 1.0;
         let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-        let places: Vec<f32> = pixels
-            .flat_map(|(x, y)| [centre(x, width), centre(y, height)])
-            .collect();
+        let places: Vec<f32> =
+            pixels.flat_map(|(x, y)| [centre(x, width), centre(y, height)]).collect();
         let data = TensorData::new(places, [height * width, 2]);
         let places = Tensor::<2>::from_data(data, &matrix.device());
         let angles = places.matmul(matrix) * TAU;
@@ -121,9 +118,7 @@ impl Attention {
         let width = q.dims()[3];
         let scores = (q * (width as f32).powf(-0.5)).matmul(k.swap_dims(2, 3));
         let seen = masked_softmax(scores, hidden.clone()).matmul(v);
-        let seen: Tensor<3> = seen
-            .swap_dims(1, 2)
-            .reshape([batch, queries, HEADS * width]);
+        let seen: Tensor<3> = seen.swap_dims(1, 2).reshape([batch, queries, HEADS * width]);
         self.out_proj.forward(seen)
     }
 }
@@ -131,8 +126,7 @@ impl Attention {
 /// `[batch, token, channel]` as `[batch, head, token, channel / head]`.
 fn split_heads(x: Tensor<3>) -> Tensor<4> {
     let [batch, tokens, channels] = x.dims();
-    x.reshape([batch, tokens, HEADS, channels / HEADS])
-        .swap_dims(1, 2)
+    x.reshape([batch, tokens, HEADS, channels / HEADS]).swap_dims(1, 2)
 }
 
 /// What queries attend to: keys know where they are, values do not.
@@ -161,14 +155,9 @@ struct Layer {
 
 impl Layer {
     fn forward(&self, queries: Tensor<3>, keys: &Keys, hidden: &Tensor<4, Bool>) -> Tensor<3> {
-        let seen = self
-            .cross_attn_token_to_image
-            .forward(queries.clone(), keys, hidden);
+        let seen = self.cross_attn_token_to_image.forward(queries.clone(), keys, hidden);
         let queries = self.norm2.forward(queries + seen);
-        let inner = self
-            .mlp
-            .lin2
-            .forward(relu(self.mlp.lin1.forward(queries.clone())));
+        let inner = self.mlp.lin2.forward(relu(self.mlp.lin1.forward(queries.clone())));
         self.norm3.forward(queries + inner)
     }
 }
@@ -188,10 +177,7 @@ impl QueryTransformer {
         let layer = |_| Layer {
             cross_attn_token_to_image: Attention::new(channels, device),
             norm2: norm(),
-            mlp: Mlp {
-                lin1: linear(),
-                lin2: linear(),
-            },
+            mlp: Mlp { lin1: linear(), lin2: linear() },
             norm3: norm(),
         };
         Self {
@@ -206,9 +192,7 @@ impl QueryTransformer {
         let queries = self.layers.iter().fold(queries, read);
         // The reference adds the queries to themselves here, where others add their positions.
         let doubled = queries.clone() * 2.0;
-        let seen = self
-            .final_attn_token_to_image
-            .forward(doubled, keys, hidden);
+        let seen = self.final_attn_token_to_image.forward(doubled, keys, hidden);
         self.norm_final_attn.forward(queries + seen)
     }
 }
@@ -228,9 +212,7 @@ impl QFormer {
         let transformer = || QueryTransformer::new(channels, device);
         Self {
             qformer: (!separate).then(transformer),
-            qformers: (0..if separate { queries } else { 0 })
-                .map(|_| transformer())
-                .collect(),
+            qformers: (0..if separate { queries } else { 0 }).map(|_| transformer()).collect(),
             kind,
         }
     }
@@ -254,10 +236,7 @@ impl QFormer {
         let values = values.swap_dims(2, 3); // [batch, step, pixel, channel]
         let keys = values.clone() + positions.reshape([1, 1, pixels, channels]);
         let flat = [batch, steps * pixels, channels];
-        let keys = Keys {
-            keys: keys.reshape(flat),
-            values: values.reshape(flat),
-        };
+        let keys = Keys { keys: keys.reshape(flat), values: values.reshape(flat) };
 
         let learned = queries.dims()[1];
         let views = self.kind.views(learned, steps);
@@ -268,14 +247,10 @@ impl QFormer {
             Some(transformer) => transformer.forward(queries, &keys, &hidden),
             None => {
                 let rows =
-                    self.qformers
-                        .iter()
-                        .take(learned)
-                        .enumerate()
-                        .map(|(i, transformer)| {
-                            let row = queries.clone().narrow(1, i, 1);
-                            transformer.forward(row, &keys, &hidden.clone().narrow(2, i, 1))
-                        });
+                    self.qformers.iter().take(learned).enumerate().map(|(i, transformer)| {
+                        let row = queries.clone().narrow(1, i, 1);
+                        transformer.forward(row, &keys, &hidden.clone().narrow(2, i, 1))
+                    });
                 Tensor::cat(rows.collect(), 1)
             }
         }

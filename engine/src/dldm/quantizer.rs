@@ -25,15 +25,18 @@ pub struct Fsq {
 
 impl Fsq {
     pub fn new(levels: &[usize]) -> Self {
-        Self {
-            levels: levels.to_vec(),
-        }
+        Self { levels: levels.to_vec() }
     }
 
     /// Rounds latents to codes.
     ///
     /// # Shapes
     /// - z: `[batch, dimension, token]`
+    /// Numbers a code is made of.
+    pub fn dimensions(&self) -> usize {
+        self.levels.len()
+    }
+
     pub fn quantize(&self, z: Tensor<3>) -> Quantized {
         let device = z.device();
         let bounded = self.bound(z);
@@ -88,19 +91,13 @@ impl Fsq {
     fn indices_of_levels(&self, centred: Tensor<3>) -> Tensor<2, Int> {
         let device = centred.device();
         let digits = centred + self.row(&device, |_, l| (l / 2) as f64);
-        let basis = self.row(&device, |i, _| {
-            self.levels[..i].iter().product::<usize>() as f64
-        });
+        let basis = self.row(&device, |i, _| self.levels[..i].iter().product::<usize>() as f64);
         (digits * basis).sum_dim(1).squeeze_dim::<2>(1).int()
     }
 
     /// One number a dimension, as `[1, dimension, 1]`.
     fn row(&self, device: &Device, value: impl Fn(usize, usize) -> f64) -> Tensor<3> {
-        let numbers = self
-            .levels
-            .iter()
-            .enumerate()
-            .map(|(i, l)| value(i, *l) as f32);
+        let numbers = self.levels.iter().enumerate().map(|(i, l)| value(i, *l) as f32);
         let data = TensorData::new(numbers.collect::<Vec<f32>>(), [1, self.levels.len(), 1]);
         Tensor::from_data(data, device)
     }

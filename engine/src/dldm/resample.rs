@@ -86,10 +86,7 @@ impl HybridUpsample {
 
 fn halve_space(x: Tensor<5>) -> Tensor<5> {
     let [batch, time, channels, height, width] = x.dims();
-    assert!(
-        height % 2 == 0 && width % 2 == 0,
-        "{height}x{width} features cannot be halved"
-    );
+    assert!(height % 2 == 0 && width % 2 == 0, "{height}x{width} features cannot be halved");
     let frames = batch * time * channels;
     let quads: Tensor<5> = x.reshape([frames, height / 2, 2, width / 2, 2]);
     let halves = quads.mean_dim(4).mean_dim(2);
@@ -100,9 +97,7 @@ fn halve_time(x: Tensor<5>) -> Tensor<5> {
     let [batch, time, channels, height, width] = x.dims();
     let x = x.narrow(1, 0, time / 2 * 2);
     let pairs: Tensor<4> = x.reshape([batch, time / 2, 2, channels * height * width]);
-    pairs
-        .mean_dim(2)
-        .reshape([batch, time / 2, channels, height, width])
+    pairs.mean_dim(2).reshape([batch, time / 2, channels, height, width])
 }
 
 fn double_space(x: Tensor<5>) -> Tensor<5> {

@@ -84,10 +84,7 @@ impl Dldm {
             Some(standardize) => standardize.forward(z),
             None => z,
         };
-        Encoded {
-            features: features.swap_dims(1, 2),
-            z,
-        }
+        Encoded { features: features.swap_dims(1, 2), z }
     }
 
     /// Features of a single frame.
@@ -183,13 +180,21 @@ impl Dldm {
         let Quantized { codes, indices } = self.quantize(z.clone());
         let output = self.decode_output(features.clone(), to_decoder(codes.clone()));
         let recon = self.complete(frame, output);
-        TrainOutput {
-            features: features.swap_dims(1, 2),
-            z,
-            codes,
-            indices,
-            recon,
-        }
+        TrainOutput { features: features.swap_dims(1, 2), z, codes, indices, recon }
+    }
+
+    /// The video as a plain autoencoder sees it: every step's own features, and no codes.
+    ///
+    /// # Shapes
+    /// - video: as in [`Dldm::encode`], result: the same
+    pub fn autoencode(&self, video: Tensor<5>) -> Tensor<5> {
+        let frame = video.clone().narrow(2, 0, 1);
+        let features = self.encoder.features(video);
+        let [batch, steps, ..] = features.dims();
+        let (dimensions, queries) = (self.fsq.dimensions(), self.decoder.num_queries());
+        let silence = Tensor::zeros([batch, dimensions, (steps - 1) * queries], &features.device());
+        let output = self.decoder.continue_from(features, self.code_tokens(silence));
+        self.complete(frame, output)
     }
 
     /// `[batch, step, channel, height, width]` to `[batch, dimension, token]`.
@@ -202,9 +207,7 @@ impl Dldm {
     /// `[batch, dimension, token]` to `[batch, token, z channel, 1, 1]`.
     fn code_tokens(&self, codes: Tensor<3>) -> Tensor<5> {
         let [batch, dimensions, tokens] = codes.dims();
-        let codes = codes
-            .swap_dims(1, 2)
-            .reshape([batch, tokens, dimensions, 1, 1]);
+        let codes = codes.swap_dims(1, 2).reshape([batch, tokens, dimensions, 1, 1]);
         self.post_quant_conv.forward(codes)
     }
 

@@ -17,10 +17,9 @@ use super::vae::scalar;
 use super::vdm::{Bank, diffusion_loss};
 use super::warmup::moving_weight;
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
-use crate::craft::Size;
 use crate::dldm::Dldm;
-use crate::media::resize_bilinear;
-use crate::vdm::{Vdm, control_hint};
+use crate::media::{FrameSize, resize_bilinear};
+use crate::vdm::{Vdm, grey_hint};
 
 /// Weight of the diffusion loss beside the reconstruction's, as in the release.
 const DIFFUSION_WEIGHT: f32 = 10.0;
@@ -39,23 +38,22 @@ pub struct Joint {
     pub vdm: Vdm,
 }
 
-/// Trains `start` jointly. Clips are drawn at `size`, the dLDM sees them at `coarse_size`.
+/// Trains `start` jointly. Clips are drawn at the first size, the dLDM sees them at
+/// the second.
 ///
 /// # Errors
 /// See [`TrainError`].
-#[expect(clippy::too_many_arguments, reason = "a stage is the sum of its settings")]
 pub fn train(
     folder: &Path,
     start: Joint,
-    size: Size,
-    coarse_size: Size,
+    (size, coarse_size): (FrameSize, FrameSize),
     batch: usize,
     schedule: Schedule,
     device: &Device,
     on_tick: &mut dyn FnMut(&Tick),
 ) -> Result<Joint, TrainError> {
     let plain = device.clone();
-    let device = device.clone().autodiff();
+    let pixels = [size.height as usize, size.width as usize];
     let vae = start.vdm.vae.clone();
     let mut run = Run::open("joint", folder, start, schedule, on_tick)?;
     run.model.vdm.vae = vae.clone().no_grad();
@@ -68,7 +66,13 @@ pub fn train(
         let frozen = run.progress() >= BOTH_SHARE;
         if !frozen || bank.len() < BANK {
             let first = frozen && bank.is_empty();
-            let count = if first { 4 * batch } else if frozen { NEW_PER_ITERATION } else { batch };
+            let count = if first {
+                4 * batch
+            } else if frozen {
+                NEW_PER_ITERATION
+            } else {
+                batch
+            };
             let clips = pool.sample(count, &mut rng);
             let frames: Vec<_> = clips.iter().map(|clip| clip.frames.as_slice()).collect();
             let video = stack(&frames, &plain);
@@ -80,7 +84,7 @@ pub fn train(
                 let weight = moving_weight(&small);
                 let error = (out.recon.clone() - small).abs() * weight.clone();
                 let reconstruction = error.mean() / weight.mean();
-                let hint = vae.encode_whole(control_hint(out.recon.inner(), size));
+                let hint = vae.encode_whole(grey_hint(out.recon.inner(), pixels));
                 let context = run.model.vdm.dit.pad_context(run.model.dldm.connect(out.codes));
                 let (target, hint) = (target.autodiff(), Some(hint.autodiff()));
                 let diffusion = diffusion_loss(&run.model.vdm, target, hint, context, &mut rng);
@@ -94,7 +98,7 @@ pub fn train(
             let dldm = run.model.dldm.valid();
             let codes = dldm.quantize(dldm.encode(small.clone()).z).codes;
             let coarse = dldm.decode_from_frame(small.slice_dim(2, 0..1), codes.clone());
-            let hint = vae.encode_whole(control_hint(coarse, size));
+            let hint = vae.encode_whole(grey_hint(coarse, pixels));
             bank.add([target, hint, codes.unsqueeze_dims(&[3, 4])]);
         }
         let [target, hint, codes] = bank.draw(batch, &mut rng);
@@ -113,9 +117,8 @@ pub fn train(
 fn colour_jitter(video: Tensor<5>, rng: &mut ChaCha8Rng) -> Tensor<5> {
     let [batch, channels, ..] = video.dims();
     let mut draw = |around: f32| -> Tensor<5> {
-        let values: Vec<f32> = (0..batch * channels)
-            .map(|_| around + rng.random_range(-JITTER..=JITTER))
-            .collect();
+        let values: Vec<f32> =
+            (0..batch * channels).map(|_| around + rng.random_range(-JITTER..=JITTER)).collect();
         Tensor::from_data(TensorData::new(values, [batch, channels, 1, 1, 1]), &video.device())
     };
     let (gain, offset) = (draw(1.0), draw(0.0));

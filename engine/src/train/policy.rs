@@ -7,8 +7,9 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Run, Schedule, Tick, TrainError, stack};
-use crate::craft::{Episode, Size, Split, Task};
+use crate::craft::{Episode, Split, Task};
 use crate::dldm::Dldm;
+use crate::media::FrameSize;
 use crate::policy::{Planner, PlannerConfig, next_code_loss};
 
 /// One task of one environment as the policy sees it.
@@ -22,7 +23,12 @@ pub struct EncodedTask {
 }
 
 /// Encodes the true clips of an episode of one of the tasks.
-pub fn encode_episode(dldm: &Dldm, episode: &Episode, size: Size, device: &Device) -> EncodedTask {
+pub fn encode_episode(
+    dldm: &Dldm,
+    episode: &Episode,
+    size: FrameSize,
+    device: &Device,
+) -> EncodedTask {
     let clips: Vec<_> = (0..episode.num_clips()).map(|k| episode.clip(k, size).frames).collect();
     let clips: Vec<_> = clips.iter().map(Vec::as_slice).collect();
     let encoded = dldm.encode(stack(&clips, device));
@@ -93,7 +99,15 @@ impl PolicyBatch {
     }
 }
 
-/// Trains the policy on `episodes` episodes of the training split, encoded by `dldm`.
+/// What makes codes of clips.
+#[derive(Clone, Copy)]
+pub struct Data<'a> {
+    pub dldm: &'a Dldm,
+    /// Size at which it sees them.
+    pub size: FrameSize,
+}
+
+/// Trains the policy on `episodes` episodes of the training split, encoded by the dLDM.
 ///
 /// # Errors
 /// See [`TrainError`].
@@ -101,15 +115,14 @@ impl PolicyBatch {
 pub fn train(
     folder: &Path,
     config: &PlannerConfig,
-    dldm: &Dldm,
-    size: Size,
+    data: Data<'_>,
     episodes: usize,
     batch: usize,
     schedule: Schedule,
     device: &Device,
     on_tick: &mut dyn FnMut(&Tick),
 ) -> Result<Planner, TrainError> {
-    let encoded = encode_many(dldm, Split::Train, 0..episodes as u64, size, device);
+    let encoded = encode_many(data.dldm, Split::Train, 0..episodes as u64, data.size, device);
     let device = device.clone().autodiff();
     let mut run = Run::open("policy", folder, config.init(&device), schedule, on_tick)?;
     let mut rng = ChaCha8Rng::seed_from_u64(run.iteration() as u64);
@@ -120,9 +133,9 @@ pub fn train(
             .iter()
             .map(|e| if rng.random_bool(0.5) { 0 } else { rng.random_range(0..e.codes.len()) })
             .collect();
-        let data = PolicyBatch::new(&drawn, &starts, config.feature_size, &device);
-        let logits = run.model.logits(data.codes.clone(), data.features, data.tasks);
-        let loss = next_code_loss(logits, data.codes, &data.lengths);
+        let tasks = PolicyBatch::new(&drawn, &starts, config.feature_size, &device);
+        let logits = run.model.logits(tasks.codes.clone(), tasks.features, tasks.tasks);
+        let loss = next_code_loss(logits, tasks.codes, &tasks.lengths);
         run.step(loss, Vec::new())?;
     }
     run.finish()
@@ -133,7 +146,7 @@ pub fn encode_many(
     dldm: &Dldm,
     split: Split,
     seeds: std::ops::Range<u64>,
-    size: Size,
+    size: FrameSize,
     device: &Device,
 ) -> Vec<EncodedTask> {
     seeds

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use burn::module::Module as _;
 use burn::tensor::{Device, Tensor};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
-use crate::craft::Size;
+use crate::media::FrameSize;
 use crate::vdm::{VideoVae, VideoVaeConfig};
 
 /// Frames of a training window: two latent steps, enough for every temporal layer to matter.
@@ -26,7 +27,7 @@ const STATISTICS_CLIPS: usize = 64;
 pub fn train(
     folder: &Path,
     config: &VideoVaeConfig,
-    size: Size,
+    size: FrameSize,
     batch: usize,
     schedule: Schedule,
     device: &Device,

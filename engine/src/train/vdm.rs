@@ -8,7 +8,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
-use crate::craft::Size;
+use crate::media::FrameSize;
 use crate::vdm::schedule::{TrainingNoise, loss_weight};
 use crate::vdm::{Conditioning, Vdm, VdmConfig, VideoVae};
 
@@ -26,7 +26,7 @@ pub fn train(
     folder: &Path,
     config: &VdmConfig,
     vae: &VideoVae,
-    size: Size,
+    size: FrameSize,
     batch: usize,
     schedule: Schedule,
     device: &Device,
@@ -64,7 +64,7 @@ pub fn train(
 
 pub(super) fn context_shape(vdm: &Vdm, batch: usize) -> [usize; 3] {
     let config = vdm.dit.config();
-    [batch, config.context_tokens, config.context_channels]
+    [batch, config.context_tokens, config.crossattn_emb_channels]
 }
 
 /// `N` tensors a clip, kept one clip each so that any clips make a batch.
@@ -96,8 +96,7 @@ impl<const N: usize> Bank<N> {
 
     /// `count` clips drawn with replacement, as tensors that gradients can flow through.
     pub fn draw(&self, count: usize, rng: &mut ChaCha8Rng) -> [Tensor<5>; N] {
-        let drawn: Vec<usize> =
-            (0..count).map(|_| rng.random_range(0..self.clips.len())).collect();
+        let drawn: Vec<usize> = (0..count).map(|_| rng.random_range(0..self.clips.len())).collect();
         std::array::from_fn(|part| {
             let parts = drawn.iter().map(|clip| self.clips[*clip][part].clone()).collect();
             Tensor::cat(parts, 0).autodiff()
@@ -117,13 +116,14 @@ pub(super) fn diffusion_loss(
     rng: &mut ChaCha8Rng,
 ) -> Tensor<1> {
     let [batch, _, steps, _, _] = latents.dims();
+    let device = latents.device();
     let noise_levels = TrainingNoise::videoworld2(steps);
     let sigmas: Vec<f64> = (0..batch)
         .map(|_| noise_levels.sigma(rng.random(), rng.random_range(1e-4..1.0 - 1e-4)))
         .collect();
     let per_clip = |value: &dyn Fn(f64) -> f64| -> Tensor<5> {
         let values: Vec<f32> = sigmas.iter().map(|sigma| value(*sigma) as f32).collect();
-        Tensor::from_data(TensorData::new(values, [batch, 1, 1, 1, 1]), &latents.device())
+        Tensor::from_data(TensorData::new(values, [batch, 1, 1, 1, 1]), &device)
     };
     let noise = latents.random_like(Distribution::Normal(0.0, 1.0));
     let noisy = latents.clone() + noise * per_clip(&|sigma| sigma);

@@ -18,24 +18,9 @@ use crate::case::{Case, Checks, Failure};
 type Outcome = Result<(), Failure>;
 
 pub fn kinds() -> Vec<Kind> {
-    let block = |class, run| Kind {
-        class,
-        also: "",
-        on_vulkan: true,
-        run,
-    };
-    let patcher = Kind {
-        class: "Patcher3D",
-        also: "",
-        on_vulkan: false,
-        run: patcher,
-    };
-    let qformer = |class| Kind {
-        class,
-        also: "",
-        on_vulkan: false,
-        run: qformer,
-    };
+    let block = |class, run| Kind { class, also: "", on_vulkan: true, run };
+    let patcher = Kind { class: "Patcher3D", also: "", on_vulkan: false, run: patcher };
+    let qformer = |class| Kind { class, also: "", on_vulkan: false, run: qformer };
     vec![
         patcher,
         block("CausalConv3d", conv),
@@ -58,11 +43,7 @@ pub fn kinds() -> Vec<Kind> {
 
 /// Keys of a part of the network, below `prefix`.
 pub fn part(prefix: &'static str) -> KeyTable {
-    KeyTable {
-        prefix,
-        renames: LAYER_RENAMES,
-        ignored: &[],
-    }
+    KeyTable { prefix, renames: LAYER_RENAMES, ignored: &[] }
 }
 
 /// Channel and time exchanged: the network's blocks keep time before the channels.
@@ -84,11 +65,7 @@ fn patcher(case: &Case, checks: &mut Checks) -> Outcome {
     for ending in case.names("in.x_") {
         let bands = patcher.patch(case.tensor(&format!("in.x_{ending}"))?);
         checks.tensor(case, &format!("out.patched_{ending}"), swap(bands.clone()))?;
-        checks.tensor(
-            case,
-            &format!("out.roundtrip_{ending}"),
-            patcher.unpatch(bands),
-        )?;
+        checks.tensor(case, &format!("out.roundtrip_{ending}"), patcher.unpatch(bands))?;
     }
     for ending in case.names("in.coef_") {
         let bands = case.tensor(&format!("in.coef_{ending}"))?;
@@ -114,9 +91,7 @@ fn conv(case: &Case, checks: &mut Checks) -> Outcome {
         padding: or("padding", 1),
         ..CausalConv3dConfig::new(case.size("chan_in")?, case.size("chan_out")?, kernel)
     };
-    let conv = case
-        .weights()
-        .load_into(config.init(case.device()), &part(""))?;
+    let conv = case.weights().load_into(config.init(case.device()), &part(""))?;
     every_x(case, checks, |x| conv.forward(x))
 }
 
@@ -128,10 +103,7 @@ fn normalize(case: &Case, checks: &mut Checks) -> Outcome {
 }
 
 fn flag(case: &Case, name: &str) -> Result<bool, Failure> {
-    Ok(case
-        .config(name)
-        .as_bool()
-        .ok_or_else(|| format!("config has no flag {name}"))?)
+    Ok(case.config(name).as_bool().ok_or_else(|| format!("config has no flag {name}"))?)
 }
 
 fn downsample(case: &Case, checks: &mut Checks) -> Outcome {
@@ -189,11 +161,7 @@ fn cross_attention(case: &Case, checks: &mut Checks) -> Outcome {
         for context_ending in case.names("in.ctx") {
             let context: Tensor<3> = case.tensor(&format!("in.ctx{context_ending}"))?;
             let y = block.forward(swap(x.clone()), context.clone());
-            checks.tensor(
-                case,
-                &format!("out.y_n{}", context.dims()[1] / time),
-                swap(y),
-            )?;
+            checks.tensor(case, &format!("out.y_n{}", context.dims()[1] / time), swap(y))?;
         }
     }
     Ok(())
@@ -203,9 +171,7 @@ fn cross_attention(case: &Case, checks: &mut Checks) -> Outcome {
 fn channel_first(case: &Case, name: &str) -> Result<Tensor<3>, Failure> {
     let shape = &case.stored(name)?.shape;
     Ok(match shape.len() {
-        5 => case
-            .tensor::<5>(name)?
-            .reshape([shape[0] as i32, shape[1] as i32, -1]),
+        5 => case.tensor::<5>(name)?.reshape([shape[0] as i32, shape[1] as i32, -1]),
         _ => case.tensor::<3>(name)?.swap_dims(1, 2),
     })
 }
@@ -241,55 +207,25 @@ fn quantizer(case: &Case, checks: &mut Checks) -> Outcome {
         let channel_is_second = case.stored(&name)?.shape.len() == 5;
         let z = channel_first(case, &name)?;
         let bounded = fsq.bound(z.clone()).swap_dims(1, 2);
-        flat(
-            case,
-            checks,
-            &format!("mid.bound_{ending}"),
-            &floats(bounded)?,
-        )?;
+        flat(case, checks, &format!("mid.bound_{ending}"), &floats(bounded)?)?;
         if !case.has(&format!("out.indices_{ending}")) {
             continue;
         }
         let quantized = fsq.quantize(z);
         let again = fsq.indices(quantized.codes.clone());
-        flat(
-            case,
-            checks,
-            &format!("out.indices_{ending}"),
-            &integers(again)?,
-        )?;
-        flat(
-            case,
-            checks,
-            &format!("out.indices_{ending}"),
-            &integers(quantized.indices)?,
-        )?;
+        flat(case, checks, &format!("out.indices_{ending}"), &integers(again)?)?;
+        flat(case, checks, &format!("out.indices_{ending}"), &integers(quantized.indices)?)?;
         let codes = match channel_is_second {
             true => quantized.codes,
             false => quantized.codes.swap_dims(1, 2),
         };
-        flat(
-            case,
-            checks,
-            &format!("out.codes_{ending}"),
-            &floats(codes)?,
-        )?;
+        flat(case, checks, &format!("out.codes_{ending}"), &floats(codes)?)?;
         no_loss(case, checks, &format!("out.loss_{ending}"))?;
     }
     let all: Tensor<2, Int> = case.int_tensor::<1>("in.all_indices")?.unsqueeze_dim(0);
     let codes = fsq.codes(all);
-    flat(
-        case,
-        checks,
-        "out.all_codes",
-        &floats(codes.clone().swap_dims(1, 2))?,
-    )?;
-    flat(
-        case,
-        checks,
-        "out.all_indices_roundtrip",
-        &integers(fsq.indices(codes))?,
-    )?;
+    flat(case, checks, "out.all_codes", &floats(codes.clone().swap_dims(1, 2))?)?;
+    flat(case, checks, "out.all_indices_roundtrip", &integers(fsq.indices(codes))?)?;
     let some: Tensor<4, Int> = case.int_tensor("in.indices_1N11")?;
     let [batch, tokens, _, _] = some.dims();
     let codes = fsq.codes(some.reshape([batch, tokens]));
@@ -305,9 +241,7 @@ fn no_loss(case: &Case, checks: &mut Checks, name: &str) -> Outcome {
 fn levels(value: &Value) -> Result<Vec<usize>, Failure> {
     let list = value.as_array().ok_or("levels is no list")?;
     let numbers = list.iter().map(|l| l.as_u64().map(|l| l as usize));
-    Ok(numbers
-        .collect::<Option<_>>()
-        .ok_or("levels are no numbers")?)
+    Ok(numbers.collect::<Option<_>>().ok_or("levels are no numbers")?)
 }
 
 fn qformer(case: &Case, checks: &mut Checks) -> Outcome {
@@ -316,17 +250,12 @@ fn qformer(case: &Case, checks: &mut Checks) -> Outcome {
     let qformer = QFormer::new(kind, channels, case.size("qformer_num")?, case.device());
     let qformer = case.weights().load_into(qformer, &part("qformer_ldm."))?;
     let positions = PositionEmbedding::new(channels, case.device());
-    let positions = case
-        .weights()
-        .load_into(positions, &part("pos_embedding."))?;
+    let positions = case.weights().load_into(positions, &part("pos_embedding."))?;
 
     let features: Tensor<5> = case.tensor("in.h")?;
     let [batch, _, steps, height, width] = features.dims();
     let positions = positions.forward(height, width);
-    let map: Tensor<5> = positions
-        .clone()
-        .transpose()
-        .reshape([1, channels, 1, height, width]);
+    let map: Tensor<5> = positions.clone().transpose().reshape([1, channels, 1, height, width]);
     let map = map.expand([batch, channels, steps, height, width]);
     checks.tensor(case, "mid.dense_pe", map)?;
     for ending in case.names("in.queries") {
@@ -343,22 +272,13 @@ pub fn dldm_config(config: &Value) -> Result<DldmConfig, Failure> {
         let number = config[name].as_u64();
         Ok(number.ok_or_else(|| format!("the dLDM config has no number {name}"))? as usize)
     };
-    let fixed = [
-        ("in_channels", 3),
-        ("out_channels", 3),
-        ("num_groups", 1),
-        ("z_factor", 1),
-    ];
+    let fixed = [("in_channels", 3), ("out_channels", 3), ("num_groups", 1), ("z_factor", 1)];
     for (name, wanted) in fixed {
         if size(name)? != wanted {
             return Err(format!("{name} is {}, only {wanted} is built", config[name]).into());
         }
     }
-    let named = [
-        ("quantizer", "FSQ"),
-        ("decoder", "LDM_V2"),
-        ("connector_type", "conv"),
-    ];
+    let named = [("quantizer", "FSQ"), ("decoder", "LDM_V2"), ("connector_type", "conv")];
     for (name, wanted) in named {
         if config[name] != wanted {
             return Err(format!("{name} is {}, only {wanted} is built", config[name]).into());
@@ -397,20 +317,10 @@ fn tokenizer(case: &Case, checks: &mut Checks) -> Outcome {
     let video: Tensor<5> = case.tensor("in.video")?;
     let encoded = dldm.encode(video.clone());
     checks.tensor(case, "out.h", encoded.features.clone())?;
-    flat(
-        case,
-        checks,
-        "mid.query_prequant",
-        &floats(encoded.z.clone())?,
-    )?;
+    flat(case, checks, "mid.query_prequant", &floats(encoded.z.clone())?)?;
     let quantized = dldm.quantize(encoded.z);
     flat(case, checks, "out.indices", &integers(quantized.indices)?)?;
-    flat(
-        case,
-        checks,
-        "out.quant_codes",
-        &floats(quantized.codes.clone())?,
-    )?;
+    flat(case, checks, "out.quant_codes", &floats(quantized.codes.clone())?)?;
     no_loss(case, checks, "out.quant_loss")?;
     let recon = dldm.decode(encoded.features.clone(), quantized.codes.clone());
     checks.tensor(case, "out.recon", recon)?;
@@ -419,12 +329,7 @@ fn tokenizer(case: &Case, checks: &mut Checks) -> Outcome {
     let first = dldm.encode_frame(video.narrow(2, 0, 1));
     checks.tensor(case, "out.h_first_frame", first.clone())?;
     let given = dldm.codes_from_indices(case.int_tensor("in.codes")?);
-    flat(
-        case,
-        checks,
-        "mid.codes_from_indices",
-        &floats(given.clone())?,
-    )?;
+    flat(case, checks, "mid.codes_from_indices", &floats(given.clone())?)?;
     let scene = first.narrow(0, 0, given.dims()[0]);
     checks.tensor(case, "out.decode_code", dldm.decode(scene, given.clone()))?;
     checks.tensor(case, "out.connector_given_codes", dldm.connect(given))?;
@@ -432,12 +337,7 @@ fn tokenizer(case: &Case, checks: &mut Checks) -> Outcome {
     // Two views: the codes come from one, the scene from the other.
     let other = dldm.encode(case.tensor("in.video_aug")?);
     let quantized = dldm.quantize(other.z);
-    flat(
-        case,
-        checks,
-        "out.aug_indices",
-        &integers(quantized.indices)?,
-    )?;
+    flat(case, checks, "out.aug_indices", &integers(quantized.indices)?)?;
     let recon = dldm.decode(encoded.features, quantized.codes);
     checks.tensor(case, "out.aug_recon", recon)
 }
