@@ -97,7 +97,7 @@ impl VideoVaeConfig {
     /// Small enough for two processor cores; no layer works at full resolution.
     pub fn craft_mini() -> Self {
         Self {
-            dim: 24,
+            dim: 16,
             z_dim: 16,
             dim_mult: vec![1, 2, 2],
             num_res_blocks: 1,
