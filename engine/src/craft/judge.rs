@@ -12,9 +12,9 @@ use serde::Serialize;
 use super::{
     Episode, Size, Split, Task,
     canvas::Thing,
-    episode::Still,
     geometry::{Point, pt},
     hand::Hand,
+    motion::{Moment, Still},
     render::{Craft, Renderer, Scene},
 };
 use crate::media::Frame;
@@ -77,16 +77,19 @@ impl Judge {
         let mut painter = Painter::new(episode, size);
         let count = episode.num_clips();
         let states: Vec<Seen> = (0..=count)
-            .map(|k| painter.seen(episode.still(k), k))
+            .map(|k| painter.seen(episode.moment(k)))
             .collect();
-        let table = painter.table(episode.still(0));
+        let table = painter.table(episode.moment(0).still);
         let steps = (0..count)
             .map(|k| {
-                let idle = painter.idle_hands([episode.rest(k), episode.rest(k + 1)]);
+                let idle = painter.idle_hands([episode.moment(k).rest, episode.moment(k + 1).rest]);
                 let mut others: Vec<Seen> = episode
                     .alternatives(k)
                     .iter()
-                    .map(|(_, still)| painter.seen(still, k + 1))
+                    .map(|still| {
+                        let after = episode.moment(k + 1);
+                        painter.seen(Moment { still, ..after })
+                    })
                     .collect();
                 let rest = states.iter().enumerate();
                 others.extend(rest.filter(|&(j, _)| j != k + 1).map(|(_, s)| s.clone()));
@@ -199,7 +202,6 @@ struct Seen {
 
 /// Paints states of one environment.
 struct Painter<'a> {
-    episode: &'a Episode,
     renderer: Renderer<'a>,
     size: Size,
 }
@@ -207,15 +209,13 @@ struct Painter<'a> {
 impl<'a> Painter<'a> {
     fn new(episode: &'a Episode, size: Size) -> Self {
         Self {
-            episode,
             renderer: Renderer::new(episode.environment(), size, true),
             size,
         }
     }
 
-    fn seen(&mut self, still: &Still, k: usize) -> Seen {
-        let time = k * (super::FRAMES_PER_CLIP - 1);
-        let mut scene = self.episode.resting_scene(still, pt(0.0, 0.0), time);
+    fn seen(&mut self, moment: Moment) -> Seen {
+        let mut scene = moment.scene();
         scene.hand = None;
         let picture = softened(&self.renderer.render(&scene));
         let paper = self.renderer.mask(Thing::Paper);
@@ -400,9 +400,9 @@ fn measure_one(episode: &Episode, size: Size) -> [Rate; 4] {
         for j in 0..=count {
             judged(&renderer.render(&episode.scene(j, 0)), k, j == k + 1);
         }
-        for (_, still) in episode.alternatives(k) {
-            let time = (k + 1) * (super::FRAMES_PER_CLIP - 1);
-            let scene = episode.resting_scene(&still, episode.rest(k + 1), time);
+        for still in &episode.alternatives(k) {
+            let after = episode.moment(k + 1);
+            let scene = Moment { still, ..after }.scene();
             judged(&renderer.render(&scene), k, false);
         }
     }
