@@ -388,7 +388,7 @@ mod tests {
         let k = 3;
         let mut branches = 0;
         for action in episode.next_actions(k) {
-            let branch = episode.branched(k, action).unwrap();
+            let branch = episode.branched(k, action).expect("a possible action");
             assert_eq!(branch.action(k), action);
             assert_eq!(branch.num_clips(), episode.num_clips());
             assert_eq!(branch.frame(k, SIZE), episode.frame(k, SIZE));
@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(clip.labels[0].key_step, 1);
         assert_eq!(clip.labels[16].key_step, 2);
         assert!((clip.labels[8].progress - 0.5).abs() < 1e-6);
-        let masks = clip.labels[8].masks.as_ref().unwrap();
+        let masks = clip.labels[8].masks.as_ref().expect("masks were asked for");
         let covered = |mask: &image::GrayImage| {
             mask.pixels().map(|p| u32::from(p.0[0])).sum::<u32>() as f32 / (255.0 * 64.0 * 96.0)
         };
