@@ -7,6 +7,7 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
+use engine::dldm::{self, DldmConfig};
 use engine::policy::{self, PolicyConfig};
 use engine::weights::KeyTable;
 use serde_json::Value;
@@ -88,4 +89,16 @@ fn the_4b_and_5b_policies_have_the_released_tensors() {
     assert_eq!(wanted.len(), 291);
     let variant = PolicyConfig::cosmos_ar_5b().init(&device);
     assert_same(&shapes(&variant, &policy::KEYS), &wanted);
+}
+
+#[test]
+fn the_latent_dynamics_model_has_the_released_tensors() {
+    let manifest = manifest("dldm_tokenizer.json");
+    let mut wanted = listed(&manifest["keys"]);
+    assert_eq!(wanted.len(), 467);
+    let ignored = |key: &String| dldm::KEYS.ignored.iter().any(|(end, _)| key.ends_with(end));
+    wanted.retain(|key, _| !ignored(key));
+    assert_eq!(wanted.len(), 462, "only the five constants of the wavelets are left out");
+    let network = DldmConfig::videoworld2().init(&Device::flex());
+    assert_same(&shapes(&network, &dldm::KEYS), &wanted);
 }

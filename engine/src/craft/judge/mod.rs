@@ -6,15 +6,18 @@
 //! wherever that state differs from any other one, it is nearer to that state. Small shifts are allowed; the
 //! edges of the picture where a hand rests are left out. Policy and decoder play no part in it.
 
-use rayon::prelude::*;
 use serde::Serialize;
 
+mod report;
+
+pub use report::{Rate, Report, Row, measure};
+
 use super::{
-    Episode, Size, Split, Task,
+    Episode, Size,
     canvas::Thing,
-    episode::Still,
     geometry::{Point, pt},
     hand::Hand,
+    motion::{Moment, Still},
     render::{Craft, Renderer, Scene},
 };
 use crate::media::Frame;
@@ -77,16 +80,19 @@ impl Judge {
         let mut painter = Painter::new(episode, size);
         let count = episode.num_clips();
         let states: Vec<Seen> = (0..=count)
-            .map(|k| painter.seen(episode.still(k), k))
+            .map(|k| painter.seen(episode.moment(k)))
             .collect();
-        let table = painter.table(episode.still(0));
+        let table = painter.table(episode.moment(0).still);
         let steps = (0..count)
             .map(|k| {
-                let idle = painter.idle_hands([episode.rest(k), episode.rest(k + 1)]);
+                let idle = painter.idle_hands([episode.moment(k).rest, episode.moment(k + 1).rest]);
                 let mut others: Vec<Seen> = episode
                     .alternatives(k)
                     .iter()
-                    .map(|(_, still)| painter.seen(still, k + 1))
+                    .map(|still| {
+                        let after = episode.moment(k + 1);
+                        painter.seen(Moment { still, ..after })
+                    })
                     .collect();
                 let rest = states.iter().enumerate();
                 others.extend(rest.filter(|&(j, _)| j != k + 1).map(|(_, s)| s.clone()));
@@ -199,7 +205,6 @@ struct Seen {
 
 /// Paints states of one environment.
 struct Painter<'a> {
-    episode: &'a Episode,
     renderer: Renderer<'a>,
     size: Size,
 }
@@ -207,15 +212,13 @@ struct Painter<'a> {
 impl<'a> Painter<'a> {
     fn new(episode: &'a Episode, size: Size) -> Self {
         Self {
-            episode,
             renderer: Renderer::new(episode.environment(), size, true),
             size,
         }
     }
 
-    fn seen(&mut self, still: &Still, k: usize) -> Seen {
-        let time = k * (super::FRAMES_PER_CLIP - 1);
-        let mut scene = self.episode.resting_scene(still, pt(0.0, 0.0), time);
+    fn seen(&mut self, moment: Moment) -> Seen {
+        let mut scene = moment.scene();
         scene.hand = None;
         let picture = softened(&self.renderer.render(&scene));
         let paper = self.renderer.mask(Thing::Paper);
@@ -297,149 +300,15 @@ fn softened(frame: &Frame) -> Picture {
         .collect()
 }
 
-/// How often the judge is right, a row a task.
-#[derive(Debug, Clone, Serialize)]
-pub struct Report {
-    pub rows: Vec<Row>,
-}
-
-/// Rates for one task over unseen environments.
-#[derive(Debug, Clone, Serialize)]
-pub struct Row {
-    pub task: Task,
-    /// Frames in which the step is reached, and how many of them were accepted.
-    pub right: Rate,
-    /// Frames of other states, and how many of them were accepted.
-    pub wrong: Rate,
-    /// The same frames blurred, shifted by a pixel and made noisy, as a decoder might.
-    pub right_blurred: Rate,
-    pub wrong_blurred: Rate,
-}
-
-/// How many of how many.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Rate {
-    pub accepted: usize,
-    pub of: usize,
-}
-
-impl Rate {
-    /// The share that was accepted, 0 to 1.
-    pub fn share(&self) -> f32 {
-        self.accepted as f32 / self.of.max(1) as f32
-    }
-
-    fn count(&mut self, accepted: bool) {
-        self.of += 1;
-        self.accepted += usize::from(accepted);
-    }
-
-    fn joined(self, other: Self) -> Self {
-        Self {
-            accepted: self.accepted + other.accepted,
-            of: self.of + other.of,
-        }
-    }
-}
-
-impl std::fmt::Display for Report {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(
-            f,
-            "task      right frames accepted  wrong frames accepted  right, blurred  wrong, blurred"
-        )?;
-        for row in &self.rows {
-            let rate = |r: &Rate| format!("{:5.1}% of {}", 100.0 * r.share(), r.of);
-            writeln!(
-                f,
-                "{:9} {:>21}  {:>21}  {:>14}  {:>14}",
-                row.task.name(),
-                rate(&row.right),
-                rate(&row.wrong),
-                rate(&row.right_blurred),
-                rate(&row.wrong_blurred)
-            )?;
-        }
-        Ok(())
-    }
-}
-
-/// Judges every step of `n` unseen episodes a task, on frames of the right and of all wrong states.
-pub fn measure(n: usize, size: Size) -> Report {
-    let rows = Task::ALL.map(|task| {
-        let one = |seed: usize| measure_one(&Episode::sample(task, Split::Test, seed as u64), size);
-        let sum = |a: [Rate; 4], b: [Rate; 4]| std::array::from_fn(|i| a[i].joined(b[i]));
-        let [right, wrong, right_blurred, wrong_blurred] = (0..n)
-            .into_par_iter()
-            .map(one)
-            .reduce(|| [Rate::default(); 4], sum);
-        Row {
-            task,
-            right,
-            wrong,
-            right_blurred,
-            wrong_blurred,
-        }
-    });
-    Report {
-        rows: rows.to_vec(),
-    }
-}
-
-fn measure_one(episode: &Episode, size: Size) -> [Rate; 4] {
-    let judge = Judge::new(episode, size);
-    let count = episode.num_clips();
-    let mut renderer = Renderer::new(episode.environment(), size, false);
-    let mut rates = [Rate::default(); 4];
-    let mut judged = |frame: &Frame, k: usize, right: bool| {
-        let at = usize::from(!right);
-        rates[at].count(judge.accepts(frame, k));
-        rates[2 + at].count(judge.accepts(&worn(frame), k));
-    };
-    for k in 0..count {
-        for j in 0..=count {
-            judged(&renderer.render(&episode.scene(j, 0)), k, j == k + 1);
-        }
-        for (_, still) in episode.alternatives(k) {
-            let time = (k + 1) * (super::FRAMES_PER_CLIP - 1);
-            let scene = episode.resting_scene(&still, episode.rest(k + 1), time);
-            judged(&renderer.render(&scene), k, false);
-        }
-    }
-    rates
-}
-
-/// What a weak decoder does to a frame: blur, a shift by about a pixel of 64, grain.
-fn worn(frame: &Frame) -> Frame {
-    let unit = (frame.height() as f32 / 64.0).round().max(1.0) as u32;
-    let soft = image::imageops::fast_blur(frame, 1.3 * frame.height() as f32 / 64.0);
-    Frame::from_fn(frame.width(), frame.height(), |x, y| {
-        let from = soft.get_pixel((x + unit).min(frame.width() - 1), y);
-        let grain = 24.0 * (super::texture::hash(x as i32, y as i32, 77) - 0.5);
-        image::Rgb(
-            from.0
-                .map(|v| (f32::from(v) + grain).clamp(0.0, 255.0) as u8),
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::craft::{Split, Task};
 
     const SIZE: Size = Size {
         height: 64,
         width: 96,
     };
-
-    #[test]
-    fn right_steps_are_accepted_and_wrong_ones_are_not() {
-        for row in measure(4, SIZE).rows {
-            assert!(row.right.share() >= 0.98, "{row:?}");
-            assert!(row.wrong.share() <= 0.02, "{row:?}");
-            assert!(row.right.of >= 20 && row.wrong.of > row.right.of);
-        }
-    }
 
     #[test]
     fn neither_an_empty_table_nor_grey_is_a_step() {
