@@ -123,11 +123,8 @@ impl Episode {
         let purpose = 191 + u64::from(split == Split::Test);
         let mut rng = ChaCha8Rng::seed_from_u64(mixed(seed, purpose));
         let paper = rng.random_bool(0.5);
-        let first = if paper {
-            Still::Paper(Stack::open())
-        } else {
-            Still::Blocks(scattered(&mut rng))
-        };
+        let first =
+            if paper { Still::Paper(Stack::open()) } else { Still::Blocks(scattered(&mut rng)) };
         let curl_left = rng.random();
         let mut episode = Self::begin(None, split, environment, first, curl_left, &mut rng);
         for _ in 0..CLIPS {
@@ -173,17 +170,9 @@ impl Episode {
         let last_rest = *self.rests.last().expect("an episode has a first rest");
         let taken = hold_point(&before, &doing, 0.0).0;
         // The hand leaves to the side where it took hold; from the middle, to where it came from.
-        let side = if taken.x.abs() > 0.05 {
-            taken.x
-        } else {
-            last_rest.x
-        };
+        let side = if taken.x.abs() > 0.05 { taken.x } else { last_rest.x };
         self.rests.push(resting(side.signum(), &after, rng));
-        self.steps.push(Step {
-            action,
-            doing,
-            motion,
-        });
+        self.steps.push(Step { action, doing, motion });
         self.stills.push(after);
     }
 
@@ -212,11 +201,7 @@ impl Episode {
 
     /// The same actions, moved the same way, in the environment of another episode.
     pub fn with_environment(&self, other: &Self) -> Self {
-        Self {
-            split: other.split,
-            environment: other.environment.clone(),
-            ..self.clone()
-        }
+        Self { split: other.split, environment: other.environment.clone(), ..self.clone() }
     }
 
     /// The actions and movements of another episode in this environment.
@@ -245,11 +230,8 @@ impl Episode {
         let mut clip = CraftClip::default();
         for i in frames {
             // The end of a clip is the start of the next one, by construction and not only by rounding.
-            let scene = if i + 1 == FRAMES_PER_CLIP {
-                self.scene(k + 1, 0)
-            } else {
-                self.scene(k, i)
-            };
+            let scene =
+                if i + 1 == FRAMES_PER_CLIP { self.scene(k + 1, 0) } else { self.scene(k, i) };
             clip.frames.push(renderer.render(&scene));
             let masks = masks.then(|| Masks {
                 paper: renderer.mask(Thing::Paper),
@@ -295,11 +277,7 @@ impl Episode {
                 open: 1.0 - smooth((t * 1.6 - 0.6).clamp(0.0, 1.0)),
             }
         } else if at <= to {
-            Hand {
-                at: point,
-                height: height + 0.01,
-                open: step.doing.openness(),
-            }
+            Hand { at: point, height: height + 0.01, open: step.doing.openness() }
         } else {
             let t = (at - to) / (1.0 - to);
             Hand {
@@ -308,11 +286,7 @@ impl Episode {
                 open: smooth((t * 2.0).min(1.0)),
             }
         };
-        Scene {
-            craft: self.craft(still, &step.doing, done, at / from),
-            hand: Some(hand),
-            time,
-        }
+        Scene { craft: self.craft(still, &step.doing, done, at / from), hand: Some(hand), time }
     }
 
     fn craft(&self, still: &Still, doing: &Doing, done: f32, approach: f32) -> Craft {
@@ -344,32 +318,16 @@ impl Episode {
     }
 
     fn paper(&self, stack: &Stack) -> Craft {
-        Craft::Paper {
-            stack: stack.clone(),
-            fold: None,
-            curl: 1.0,
-            curl_left: self.curl_left,
-        }
+        Craft::Paper { stack: stack.clone(), fold: None, curl: 1.0, curl_left: self.curl_left }
     }
 
     /// A state with the hand at rest.
     pub(super) fn resting_scene(&self, still: &Still, rest: Point, time: usize) -> Scene {
         let craft = match still {
             Still::Paper(stack) => self.paper(stack),
-            Still::Blocks(blocks) => Craft::Blocks {
-                blocks: blocks.clone(),
-                held: None,
-            },
+            Still::Blocks(blocks) => Craft::Blocks { blocks: blocks.clone(), held: None },
         };
-        Scene {
-            craft,
-            hand: Some(Hand {
-                at: rest,
-                height: 0.02,
-                open: 1.0,
-            }),
-            time,
-        }
+        Scene { craft, hand: Some(Hand { at: rest, height: 0.02, open: 1.0 }), time }
     }
 
     pub(super) fn still(&self, k: usize) -> &Still {
@@ -420,12 +378,7 @@ impl Still {
     fn after(&self, doing: &Doing) -> Self {
         match (self, doing) {
             (Self::Paper(stack), Doing::Fold(fold)) => Self::Paper(stack.folded(fold)),
-            (
-                Self::Blocks(blocks),
-                &Doing::Carry {
-                    block, to, lift, ..
-                },
-            ) => {
+            (Self::Blocks(blocks), &Doing::Carry { block, to, lift, .. }) => {
                 let mut blocks = blocks.clone();
                 blocks[block].at = to;
                 blocks[block].lift = lift;
@@ -473,20 +426,14 @@ fn hold_point(still: &Still, doing: &Doing, done: f32) -> (Point, f32) {
                 let beside = at + pt(way * 0.5 * b.width, 0.03 - 0.45 * RISE * b.height);
                 (beside, 0.4 * b.height)
             } else {
-                (
-                    at + pt(0.0, 0.012 - RISE * (lift + 0.92 * b.height)),
-                    lift + b.height,
-                )
+                (at + pt(0.0, 0.012 - RISE * (lift + 0.92 * b.height)), lift + b.height)
             }
         }
         (_, Doing::Wave(points)) => {
             let t = 2.0 * std::f32::consts::PI * done;
             let middle = points[0];
             let swing = points[1];
-            (
-                middle + swing * t.sin() + swing.perp() * (0.4 * (1.0 - t.cos())),
-                0.12,
-            )
+            (middle + swing * t.sin() + swing.perp() * (0.4 * (1.0 - t.cos())), 0.12)
         }
         _ => (pt(0.0, 0.3), 0.0),
     }
@@ -518,18 +465,12 @@ fn resting(side: f32, still: &Still, rng: &mut ChaCha8Rng) -> Point {
         Still::Paper(_) => (0.47, 0.22),
         Still::Blocks(_) => (0.44, 0.34),
     };
-    pt(
-        side * (x + rng.random_range(-0.03..0.03)),
-        y + rng.random_range(-0.05..0.05),
-    )
+    pt(side * (x + rng.random_range(-0.03..0.03)), y + rng.random_range(-0.05..0.05))
 }
 
 fn jittered(mut blocks: Vec<Block>, rng: &mut ChaCha8Rng) -> Vec<Block> {
     for block in &mut blocks {
-        block.at += pt(
-            rng.random_range(-0.015..0.015),
-            rng.random_range(-0.015..0.015),
-        );
+        block.at += pt(rng.random_range(-0.015..0.015), rng.random_range(-0.015..0.015));
     }
     blocks
 }
@@ -551,11 +492,7 @@ fn scattered(rng: &mut ChaCha8Rng) -> Vec<Block> {
         let block = Block {
             shape,
             width,
-            depth: if shape == Shape::Drum {
-                width
-            } else {
-                rng.random_range(0.11..0.17)
-            },
+            depth: if shape == Shape::Drum { width } else { rng.random_range(0.11..0.17) },
             height: rng.random_range(0.10..0.24),
             colour: blocks.len(),
             at: pt(rng.random_range(-0.5..0.5), rng.random_range(-0.12..0.34)),
@@ -621,24 +558,14 @@ fn free_carry(blocks: &[Block], rng: &mut ChaCha8Rng) -> (Action, Doing) {
             let to = moved.at + if rng.random() { way } else { -way };
             let clear = (1..=4).all(|i| free_at(moved.at.lerp(to, i as f32 / 4.0)));
             if to.x.abs() < 0.5 && (-0.14..0.36).contains(&to.y) && clear {
-                let carry = Doing::Carry {
-                    block,
-                    to,
-                    lift: 0.0,
-                    hop: 0.0,
-                };
+                let carry = Doing::Carry { block, to, lift: 0.0, hop: 0.0 };
                 return (Action::PushBlock, carry);
             }
             continue;
         }
         let to = pt(rng.random_range(-0.5..0.5), rng.random_range(-0.12..0.34));
         if free_at(to) {
-            let carry = Doing::Carry {
-                block,
-                to,
-                lift: 0.0,
-                hop: rng.random_range(0.10..0.22),
-            };
+            let carry = Doing::Carry { block, to, lift: 0.0, hop: rng.random_range(0.10..0.22) };
             return (Action::MoveBlock, carry);
         }
     }

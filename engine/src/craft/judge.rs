@@ -76,9 +76,7 @@ impl Judge {
     pub fn new(episode: &Episode, size: Size) -> Self {
         let mut painter = Painter::new(episode, size);
         let count = episode.num_clips();
-        let states: Vec<Seen> = (0..=count)
-            .map(|k| painter.seen(episode.still(k), k))
-            .collect();
+        let states: Vec<Seen> = (0..=count).map(|k| painter.seen(episode.still(k), k)).collect();
         let table = painter.table(episode.still(0));
         let steps = (0..count)
             .map(|k| {
@@ -142,10 +140,7 @@ impl Judge {
                     let (x, y) = (pixel as i32 % width, pixel as i32 / width);
                     let x = (x + dx * unit).clamp(0, width - 1);
                     let y = (y + dy * unit).clamp(0, height - 1);
-                    sum += differ(
-                        &picture[(y * width + x) as usize],
-                        &expected[pixel as usize],
-                    );
+                    sum += differ(&picture[(y * width + x) as usize], &expected[pixel as usize]);
                 }
                 if sum < best.0 {
                     best = (sum, (dx, dy));
@@ -175,10 +170,7 @@ impl Expected {
         let others = others.into_iter().filter_map(|other| {
             let apart = |&i: &usize| differ(&wanted.picture[i], &other.picture[i]) > DIFFERENT;
             let differs: Vec<u32> = all().filter(apart).map(|i| i as u32).collect();
-            (differs.len() > least).then_some(Other {
-                picture: other.picture,
-                differs,
-            })
+            (differs.len() > least).then_some(Other { picture: other.picture, differs })
         });
         Self {
             others: others.collect(),
@@ -206,11 +198,7 @@ struct Painter<'a> {
 
 impl<'a> Painter<'a> {
     fn new(episode: &'a Episode, size: Size) -> Self {
-        Self {
-            episode,
-            renderer: Renderer::new(episode.environment(), size, true),
-            size,
-        }
+        Self { episode, renderer: Renderer::new(episode.environment(), size, true), size }
     }
 
     fn seen(&mut self, still: &Still, k: usize) -> Seen {
@@ -234,16 +222,9 @@ impl<'a> Painter<'a> {
                 curl: 0.0,
                 curl_left: false,
             },
-            Still::Blocks(_) => Craft::Blocks {
-                blocks: Vec::new(),
-                held: None,
-            },
+            Still::Blocks(_) => Craft::Blocks { blocks: Vec::new(), held: None },
         };
-        let scene = Scene {
-            craft,
-            hand: None,
-            time: 0,
-        };
+        let scene = Scene { craft, hand: None, time: 0 };
         softened(&self.renderer.render(&scene))
     }
 
@@ -255,15 +236,8 @@ impl<'a> Painter<'a> {
         for rest in rests {
             for side in [1.0, -1.0] {
                 let scene = Scene {
-                    craft: Craft::Blocks {
-                        blocks: Vec::new(),
-                        held: None,
-                    },
-                    hand: Some(Hand {
-                        at: pt(rest.x * side, rest.y),
-                        height: 0.02,
-                        open: 1.0,
-                    }),
+                    craft: Craft::Blocks { blocks: Vec::new(), held: None },
+                    hand: Some(Hand { at: pt(rest.x * side, rest.y), height: 0.02, open: 1.0 }),
                     time: 0,
                 };
                 self.renderer.render(&scene);
@@ -292,9 +266,7 @@ fn differ(a: &[f32; 3], b: &[f32; 3]) -> f32 {
 fn softened(frame: &Frame) -> Picture {
     let sigma = 0.8 * frame.height() as f32 / 64.0;
     let soft = image::imageops::fast_blur(frame, sigma);
-    soft.pixels()
-        .map(|p| p.0.map(|v| f32::from(v) / 255.0))
-        .collect()
+    soft.pixels().map(|p| p.0.map(|v| f32::from(v) / 255.0)).collect()
 }
 
 /// How often the judge is right, a row a task.
@@ -335,10 +307,7 @@ impl Rate {
     }
 
     fn joined(self, other: Self) -> Self {
-        Self {
-            accepted: self.accepted + other.accepted,
-            of: self.of + other.of,
-        }
+        Self { accepted: self.accepted + other.accepted, of: self.of + other.of }
     }
 }
 
@@ -369,21 +338,11 @@ pub fn measure(n: usize, size: Size) -> Report {
     let rows = Task::ALL.map(|task| {
         let one = |seed: usize| measure_one(&Episode::sample(task, Split::Test, seed as u64), size);
         let sum = |a: [Rate; 4], b: [Rate; 4]| std::array::from_fn(|i| a[i].joined(b[i]));
-        let [right, wrong, right_blurred, wrong_blurred] = (0..n)
-            .into_par_iter()
-            .map(one)
-            .reduce(|| [Rate::default(); 4], sum);
-        Row {
-            task,
-            right,
-            wrong,
-            right_blurred,
-            wrong_blurred,
-        }
+        let [right, wrong, right_blurred, wrong_blurred] =
+            (0..n).into_par_iter().map(one).reduce(|| [Rate::default(); 4], sum);
+        Row { task, right, wrong, right_blurred, wrong_blurred }
     });
-    Report {
-        rows: rows.to_vec(),
-    }
+    Report { rows: rows.to_vec() }
 }
 
 fn measure_one(episode: &Episode, size: Size) -> [Rate; 4] {
@@ -416,10 +375,7 @@ fn worn(frame: &Frame) -> Frame {
     Frame::from_fn(frame.width(), frame.height(), |x, y| {
         let from = soft.get_pixel((x + unit).min(frame.width() - 1), y);
         let grain = 24.0 * (super::texture::hash(x as i32, y as i32, 77) - 0.5);
-        image::Rgb(
-            from.0
-                .map(|v| (f32::from(v) + grain).clamp(0.0, 255.0) as u8),
-        )
+        image::Rgb(from.0.map(|v| (f32::from(v) + grain).clamp(0.0, 255.0) as u8))
     })
 }
 
@@ -427,10 +383,7 @@ fn worn(frame: &Frame) -> Frame {
 mod tests {
     use super::*;
 
-    const SIZE: Size = Size {
-        height: 64,
-        width: 96,
-    };
+    const SIZE: Size = Size { height: 64, width: 96 };
 
     #[test]
     fn right_steps_are_accepted_and_wrong_ones_are_not() {
@@ -456,10 +409,7 @@ mod tests {
     #[test]
     fn a_step_is_recognised_at_another_size() {
         let episode = Episode::sample(Task::Boat, Split::Test, 9);
-        let large = Size {
-            height: 96,
-            width: 144,
-        };
+        let large = Size { height: 96, width: 144 };
         let judge = Judge::new(&episode, SIZE);
         assert!(judge.accepts(&episode.frame(3, large), 2));
         assert!(!judge.accepts(&episode.frame(2, large), 2));

@@ -117,12 +117,9 @@ impl<'a> Renderer<'a> {
         self.view.offset += shake;
         self.canvas.start(|x, y| self.background.at(x, y, shake));
         match &scene.craft {
-            Craft::Paper {
-                stack,
-                fold,
-                curl,
-                curl_left,
-            } => self.paint_paper(scene, stack, fold.as_ref(), (*curl, *curl_left)),
+            Craft::Paper { stack, fold, curl, curl_left } => {
+                self.paint_paper(scene, stack, fold.as_ref(), (*curl, *curl_left))
+            }
             Craft::Blocks { blocks, held } => self.paint_blocks(scene, blocks, *held),
         }
         let frame = self.canvas.finish(&self.background.light);
@@ -228,11 +225,7 @@ impl<'a> Renderer<'a> {
     }
 
     fn side_colour(&self, front: bool) -> Colour {
-        if front {
-            self.environment.front
-        } else {
-            self.environment.back
-        }
+        if front { self.environment.front } else { self.environment.back }
     }
 
     /// One flat polygon of paper; patterns follow the sheet through the flat layer it belongs to.
@@ -245,11 +238,10 @@ impl<'a> Renderer<'a> {
         }
         let view = self.view;
         let ink = colour.mix(self.environment.back, 0.16);
-        self.canvas
-            .fill_with(seen, 1.0, Some(Thing::Paper), |pixel| {
-                let p = layer.on_sheet(view.on_table(pixel));
-                if printed(print, p) { ink } else { colour }
-            });
+        self.canvas.fill_with(seen, 1.0, Some(Thing::Paper), |pixel| {
+            let p = layer.on_sheet(view.on_table(pixel));
+            if printed(print, p) { ink } else { colour }
+        });
     }
 
     fn flap_shadow(&mut self, line: &Line, bend: &Bend, layers: &[Layer], strength: f32) {
@@ -266,8 +258,7 @@ impl<'a> Renderer<'a> {
                     .map(|&p| {
                         let lifted = bend.place(line, p);
                         highest = highest.max(lifted.height);
-                        self.view
-                            .pixel(lifted.at + self.cast(lifted.height + 0.012))
+                        self.view.pixel(lifted.at + self.cast(lifted.height + 0.012))
                     })
                     .collect();
                 cast.push(moved);
@@ -295,11 +286,7 @@ impl<'a> Renderer<'a> {
             let lit = facing * (-sin * upward * tilt + cos * lamp_height) / length;
             let shade = 0.46 + 0.54 * lit.max(0.0) / flat_light;
             for at in 0..layers.len() {
-                let layer = if below {
-                    &layers[layers.len() - 1 - at]
-                } else {
-                    &layers[at]
-                };
+                let layer = if below { &layers[layers.len() - 1 - at] } else { &layers[at] };
                 let flat = bend.strip(line, &layer.polygon, strip);
                 if flat.is_empty() {
                     continue;
@@ -414,12 +401,7 @@ impl<'a> Renderer<'a> {
                 0.0,
             );
         }
-        vec![
-            base - back - side,
-            base - back + side,
-            base + back + side,
-            base + back - side,
-        ]
+        vec![base - back - side, base - back + side, base + back + side, base + back - side]
     }
 
     fn eye(&mut self, at: Point, radius: f32) {
@@ -453,8 +435,7 @@ impl<'a> Renderer<'a> {
             this.canvas.fill_with(&seen, 1.0, thing, |p| {
                 colour * (1.06 - 0.16 * (1.0 - (bottom - p.y) / tall.max(1.0)).powi(2))
             });
-            this.canvas
-                .outline(&seen, this.px(0.005), 0.35, colour * 0.6);
+            this.canvas.outline(&seen, this.px(0.005), 0.35, colour * 0.6);
         };
         match block.shape {
             Shape::Cuboid | Shape::Muzzle => {
@@ -498,8 +479,7 @@ impl<'a> Renderer<'a> {
                     let lit = 0.70 + 0.22 * across * lamp.x - 0.16 * across * across;
                     colour * lit
                 });
-                self.canvas
-                    .outline(&body, self.px(0.004), 0.3, colour * 0.45);
+                self.canvas.outline(&body, self.px(0.004), 0.3, colour * 0.45);
                 let lid = self.view.polygon(&high);
                 self.canvas.fill(&lid, 1.0, thing, top);
                 self.canvas.outline(&lid, self.px(0.005), 0.4, top * 1.15);
@@ -541,9 +521,6 @@ fn lift_corner(layers: &mut [Layer], left: bool) -> Option<(Line, Layer)> {
         return None;
     }
     layer.polygon = rest;
-    let piece = Layer {
-        polygon: piece,
-        ..layer.clone()
-    };
+    let piece = Layer { polygon: piece, ..layer.clone() };
     Some((line, piece))
 }
