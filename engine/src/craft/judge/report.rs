@@ -1,5 +1,6 @@
 //! How often the judge is right, measured on frames whose state is known.
 
+use image::imageops::{self, FilterType};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -23,7 +24,7 @@ pub struct Row {
     pub right: Rate,
     /// Frames of other states, and how many of them were accepted.
     pub wrong: Rate,
-    /// The same frames blurred, shifted by a pixel and made noisy, as a decoder might.
+    /// The same frames at half the detail, shifted, noisy and darker, as a weak decoder might leave them.
     pub right_blurred: Rate,
     pub wrong_blurred: Rate,
 }
@@ -121,16 +122,19 @@ fn measure_one(episode: &Episode, size: Size) -> [Rate; 4] {
     rates
 }
 
-/// What a weak decoder does to a frame: blur, a shift by about a pixel of 64, grain.
+/// What a weak decoder does to a frame: half the detail, blur, a shift by about a pixel of 64, grain, a darker tone.
 fn worn(frame: &Frame) -> Frame {
-    let unit = (frame.height() as f32 / 64.0).round().max(1.0) as u32;
-    let soft = image::imageops::fast_blur(frame, 1.3 * frame.height() as f32 / 64.0);
-    Frame::from_fn(frame.width(), frame.height(), |x, y| {
-        let from = soft.get_pixel((x + unit).min(frame.width() - 1), y);
+    let (width, height) = frame.dimensions();
+    let unit = (height as f32 / 64.0).round().max(1.0) as u32;
+    let small = imageops::resize(frame, width / 2, height / 2, FilterType::Triangle);
+    let soft = imageops::fast_blur(&small, 0.7 * small.height() as f32 / 32.0);
+    let soft = imageops::resize(&soft, width, height, FilterType::Triangle);
+    Frame::from_fn(width, height, |x, y| {
+        let from = soft.get_pixel((x + unit).min(width - 1), y);
         let grain = 24.0 * (hash(x as i32, y as i32, 77) - 0.5);
         image::Rgb(
             from.0
-                .map(|v| (f32::from(v) + grain).clamp(0.0, 255.0) as u8),
+                .map(|v| (0.93 * f32::from(v) + grain).clamp(0.0, 255.0) as u8),
         )
     })
 }
@@ -152,6 +156,8 @@ mod tests {
         {
             assert!(row.right.share() >= 0.98, "{row:?}");
             assert!(row.wrong.share() <= 0.02, "{row:?}");
+            assert!(row.right_blurred.share() >= 0.6, "{row:?}");
+            assert!(row.wrong_blurred.share() <= 0.05, "{row:?}");
             assert!(row.right.of >= 20 && row.wrong.of > row.right.of);
         }
     }
