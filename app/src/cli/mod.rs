@@ -125,9 +125,8 @@ mod tests {
 
     #[test]
     fn bad_use_is_told_in_one_sentence() {
-        let cases: [(&[&str], &str); 5] = [
+        let cases: [(&[&str], &str); 4] = [
             (&["rollout"], "--out <DIR>"),
-            (&["rolout"], "rollout"),
             (&["rollout", "--out", "x", "--device", "cuda"], "there is no device 'cuda'"),
             (&["rollout", "--out", "x", "--task", "kite"], "there is no task 'kite'"),
             (&["info", "--fast"], "--fast"),
@@ -137,6 +136,13 @@ mod tests {
             assert!(sentence.contains(said), "{args:?}: {sentence}");
             assert!(!sentence.contains('\n') && !sentence.starts_with("error"), "{sentence}");
         }
+    }
+
+    #[test]
+    fn a_misspelt_subcommand_is_no_picture() {
+        let cli = Cli::try_parse_from(["videoworld-studio", "rolout"]).expect("could be a file");
+        let error = window::run(cli.window).expect_err("no such file").to_string();
+        assert!(error.contains("rolout") && error.contains("--help"), "{error}");
     }
 
     #[test]
