@@ -81,13 +81,26 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&format!("{error:#}")),
+        Err(error) => failed(&sentence(&error)),
     }
 }
 
 fn failed(sentence: &str) -> ExitCode {
     eprintln!("{sentence}");
     ExitCode::from(FAILED)
+}
+
+/// What went wrong with its causes, those left out that are told already.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| {
+        if told.is_empty() {
+            cause
+        } else if told.contains(&cause) {
+            told
+        } else {
+            format!("{told}: {cause}")
+        }
+    })
 }
 
 /// clap's explanation without its frame: what is wrong and its tip, in one line.
@@ -136,6 +149,15 @@ mod tests {
             assert!(sentence.contains(said), "{args:?}: {sentence}");
             assert!(!sentence.contains('\n') && !sentence.starts_with("error"), "{sentence}");
         }
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let cause = std::io::Error::other("the disk is full");
+        let error = anyhow::Error::from(cause).context("x could not be written: the disk is full");
+        assert_eq!(super::sentence(&error), "x could not be written: the disk is full");
+        let error = anyhow::anyhow!("the disk is full").context("x could not be written");
+        assert_eq!(super::sentence(&error), "x could not be written: the disk is full");
     }
 
     #[test]

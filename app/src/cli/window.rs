@@ -22,7 +22,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     if let Some(frame) = args.frame.as_deref().filter(|frame| !frame.exists()) {
         bail!(
-            "there is no file and no subcommand {}; see videoworld-studio --help",
+            "there is no file {} (a subcommand goes before its options); see videoworld-studio --help",
             frame.display()
         );
     }
