@@ -7,6 +7,7 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
+use engine::dldm::{self, DldmConfig};
 use engine::policy::{self, PolicyConfig};
 use engine::vdm::{CONTROL_KEYS, ControlConfig, DIT_KEYS, DitConfig, VAE_KEYS, VideoVaeConfig};
 use engine::weights::KeyTable;
@@ -89,6 +90,15 @@ fn the_4b_and_5b_policies_have_the_released_tensors() {
     assert_eq!(wanted.len(), 291);
     let variant = PolicyConfig::cosmos_ar_5b().init(&device);
     assert_same(&shapes(&variant, &policy::KEYS), &wanted);
+}
+
+#[test]
+fn the_latent_dynamics_model_has_the_released_tensors() {
+    let manifest = manifest("dldm_tokenizer.json");
+    let wanted = listed(&manifest["keys"]);
+    assert_eq!(wanted.len(), 467);
+    let network = DldmConfig::videoworld2().init(&Device::flex());
+    assert_same_but_ignored(&shapes(&network, &dldm::KEYS), &wanted, &dldm::KEYS);
 }
 
 /// As [`assert_same`], but keys of the release that the table says to ignore need not be there.

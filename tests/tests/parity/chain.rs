@@ -1,4 +1,4 @@
-//! Kinds of whole chains across networks (c12, c13).
+//! Kinds of whole chains across networks (c12).
 
 use std::ops::ControlFlow;
 
