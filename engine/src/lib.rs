@@ -1,7 +1,9 @@
 //! VideoWorld 2 at any size: its networks, their training, rollouts and maps. Knows no user interface.
 
 pub mod craft;
+pub mod gpu;
 pub mod media;
+pub mod pack;
 pub mod rollout;
 pub mod weights;
 pub mod worker;

@@ -27,9 +27,7 @@ impl KeyTable {
         let dotted = self
             .renames
             .iter()
-            .fold(format!(".{path}"), |p, (ours, reference)| {
-                p.replace(ours, reference)
-            });
+            .fold(format!(".{path}"), |p, (ours, reference)| p.replace(ours, reference));
         format!("{}{}", self.prefix, dotted.trim_start_matches('.'))
     }
 
@@ -52,11 +50,7 @@ pub enum WeightsError {
     #[error("the weights hold {} tensor(s) this network does not know, first {}", .0.len(), .0[0])]
     Unknown(Vec<String>),
     #[error("tensor {key} has shape {found:?}, this network needs {wanted:?}")]
-    Shape {
-        key: String,
-        found: Vec<usize>,
-        wanted: Vec<usize>,
-    },
+    Shape { key: String, found: Vec<usize>, wanted: Vec<usize> },
 }
 
 /// How numbers are written to disk.
@@ -119,8 +113,7 @@ impl Weights {
     }
 
     pub fn insert(&mut self, key: impl Into<String>, shape: Vec<usize>, values: Vec<f32>) {
-        self.tensors
-            .insert(key.into(), HostTensor { shape, values });
+        self.tensors.insert(key.into(), HostTensor { shape, values });
     }
 
     pub fn get(&self, key: &str) -> Option<&HostTensor> {
@@ -170,12 +163,7 @@ impl Weights {
             misshapen: None,
         };
         let module = module.map(&mut loader);
-        let Loader {
-            used,
-            missing,
-            misshapen,
-            ..
-        } = loader;
+        let Loader { used, missing, misshapen, .. } = loader;
         if let Some(error) = misshapen {
             return Err(error);
         }
@@ -198,12 +186,8 @@ impl Weights {
 
     /// Reads a network's weights under the reference's keys.
     pub fn of<M: Module>(module: &M, keys: &KeyTable) -> Self {
-        let mut saver = Saver {
-            keys,
-            path: Path::default(),
-            gradients: None,
-            weights: Self::default(),
-        };
+        let mut saver =
+            Saver { keys, path: Path::default(), gradients: None, weights: Self::default() };
         module.visit(&mut saver);
         saver.weights
     }
@@ -226,36 +210,26 @@ fn widen(key: &str, view: &TensorView<'_>) -> Result<Vec<f32>, WeightsError> {
     let data = view.data();
     let words = |n: usize| data.chunks_exact(n);
     Ok(match view.dtype() {
-        Dtype::F16 => words(2)
-            .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
-            .collect(),
-        Dtype::BF16 => words(2)
-            .map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32())
-            .collect(),
-        Dtype::F32 => words(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect(),
-        Dtype::I32 => words(4)
-            .map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32)
-            .collect(),
+        Dtype::F16 => words(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        Dtype::BF16 => words(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        Dtype::F32 => words(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Dtype::I32 => {
+            words(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32).collect()
+        }
         Dtype::I64 => words(8)
             .map(|b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32)
             .collect(),
         dtype => {
-            return Err(WeightsError::Dtype {
-                key: key.into(),
-                dtype,
-            });
+            return Err(WeightsError::Dtype { key: key.into(), dtype });
         }
     })
 }
 
 fn narrow(values: &[f32], precision: Precision) -> Vec<u8> {
     match precision {
-        Precision::F16 => values
-            .iter()
-            .flat_map(|v| half::f16::from_f32(*v).to_le_bytes())
-            .collect(),
+        Precision::F16 => {
+            values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect()
+        }
         Precision::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
     }
 }
@@ -359,11 +333,7 @@ impl ModuleVisitor for Saver<'_> {
                 None => return,
             },
         };
-        let tensor = if self.path.is_linear_weight() {
-            tensor.transpose()
-        } else {
-            tensor
-        };
+        let tensor = if self.path.is_linear_weight() { tensor.transpose() } else { tensor };
         let shape = tensor.dims().to_vec();
         let values = tensor
             .into_data()

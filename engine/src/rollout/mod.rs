@@ -1,5 +1,19 @@
 //! Rollouts: a tree of clips grown from one starting frame, and the calls that predict and paint them.
 
+mod base64;
+#[cfg(test)]
+pub(crate) mod fake;
+mod key;
+mod models;
+mod runner;
+mod sampling;
+mod session;
+mod store;
 mod tree;
 
+pub use models::{Models, PackSummary, RefineRequest, RefineStep};
+pub use runner::{RunError, Runner};
+pub use sampling::{Candidate, ClipQuality, Sampling, Stage, Unwatched, Watch};
+pub use session::{Session, SessionError};
+pub use store::{ClipStore, Decodes, HostVideo, StoredClip};
 pub use tree::{ClipChoice, ClipKey, CodePrediction, Node, NodeId, Origin, Path, Rollout};

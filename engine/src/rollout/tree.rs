@@ -13,11 +13,33 @@ pub struct CodePrediction {
     /// The code that was taken, `0..vocabulary`.
     pub code: u16,
     /// Its probability under the policy at temperature 1; NaN for recorded codes.
+    #[serde(with = "nan_as_null")]
     pub probability: f32,
     /// Entropy of the whole distribution in bits; NaN for recorded codes.
+    #[serde(with = "nan_as_null")]
     pub entropy_bits: f32,
     /// The most likely codes with their probabilities, best first.
     pub alternatives: Vec<(u16, f32)>,
+}
+
+impl CodePrediction {
+    /// A code that no policy predicted.
+    pub fn recorded(code: u16) -> Self {
+        Self { code, probability: f32::NAN, entropy_bits: f32::NAN, alternatives: Vec::new() }
+    }
+}
+
+/// JSON knows no NaN.
+mod nan_as_null {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+        (!value.is_nan()).then_some(*value).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(f32::NAN))
+    }
 }
 
 /// How a node's codes came to be.
@@ -71,6 +93,20 @@ pub struct Path {
     pub clips: Vec<ClipChoice>,
 }
 
+impl Path {
+    /// The way to its `n`-th clip, 1-based.
+    pub fn first_clips(&self, n: usize) -> Self {
+        Self { clips: self.clips[..n].to_vec(), ..self.clone() }
+    }
+
+    /// This way and one clip more.
+    pub fn then(&self, codes: Vec<u16>, seed: u64) -> Self {
+        let mut path = self.clone();
+        path.clips.push(ClipChoice { codes, seed });
+        path
+    }
+}
+
 /// A starting frame and the tree of clips grown from it.
 ///
 /// Nodes are never removed or changed; undo, redo, branching and comparing only move `current`.
@@ -98,18 +134,32 @@ impl Rollout {
             children: Vec::new(),
             origin: Origin::Start,
             predictions: Vec::new(),
-            choice: ClipChoice {
-                codes: Vec::new(),
-                seed: 0,
-            },
+            choice: ClipChoice { codes: Vec::new(), seed: 0 },
         };
-        Self {
-            start,
-            source: source.into(),
-            task,
-            nodes: vec![root],
-            current: Self::ROOT,
+        Self { start, source: source.into(), task, nodes: vec![root], current: Self::ROOT }
+    }
+
+    /// A rollout from nodes that were written down; `None` when they do not form a tree.
+    pub(super) fn rebuild(
+        start: Arc<Frame>,
+        source: String,
+        task: Task,
+        written: Vec<(Option<NodeId>, Origin, Vec<CodePrediction>, u64)>,
+        current: NodeId,
+    ) -> Option<Self> {
+        let mut rollout = Self::new(start, source, task);
+        for (parent, origin, predictions, seed) in written {
+            let parent = parent.filter(|p| (p.0 as usize) < rollout.nodes.len())?;
+            let wanted = rollout.nodes.len();
+            let grown = rollout.grow(parent, origin, predictions, seed);
+            if grown.0 as usize != wanted {
+                return None;
+            }
         }
+        ((current.0 as usize) < rollout.nodes.len()).then(|| {
+            rollout.current = current;
+            rollout
+        })
     }
 
     /// Adds a clip below `parent` and returns its node; one that is already there is found again.
@@ -122,11 +172,7 @@ impl Rollout {
     ) -> NodeId {
         let codes = predictions.iter().map(|p| p.code).collect();
         let choice = ClipChoice { codes, seed };
-        let twin = self
-            .node(parent)
-            .children
-            .iter()
-            .find(|c| self.node(**c).choice == choice);
+        let twin = self.node(parent).children.iter().find(|c| self.node(**c).choice == choice);
         if let Some(twin) = twin {
             return *twin;
         }
@@ -157,10 +203,7 @@ impl Rollout {
 
     /// Moves to a node of this tree.
     pub fn go_to(&mut self, id: NodeId) {
-        assert!(
-            (id.0 as usize) < self.nodes.len(),
-            "node {id:?} is not of this rollout"
-        );
+        assert!((id.0 as usize) < self.nodes.len(), "node {id:?} is not of this rollout");
         self.current = id;
     }
 
@@ -181,11 +224,7 @@ impl Rollout {
         Path {
             start: self.start.clone(),
             task: self.task,
-            clips: self
-                .line(id)
-                .iter()
-                .map(|n| self.node(*n).choice.clone())
-                .collect(),
+            clips: self.line(id).iter().map(|n| self.node(*n).choice.clone()).collect(),
         }
     }
 }

@@ -1,8 +1,125 @@
 //! One thread that owns the device: requests in, events out, finished clips in a shared store.
 
+mod eta;
 mod protocol;
+mod queue;
+#[cfg(test)]
+mod tests;
+mod thread;
 
-pub use protocol::{
-    Candidate, ClipQuality, Event, JobId, PackSource, PackSummary, Progress, Request, Sampling,
-    Stage,
-};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use crate::rollout::{Candidate, ClipQuality, ClipStore, PackSummary, Sampling, Stage};
+pub use eta::Eta;
+pub use protocol::{Event, JobId, PackSource, Progress, Request};
+pub use thread::{MakeOpener, Opener};
+
+use queue::Queue;
+use thread::Running;
+
+/// Bytes of finished clips kept when nobody says otherwise.
+const STORE_BUDGET: usize = 512 << 20;
+
+/// How long closing waits for a step that cannot be interrupted.
+const CLOSING_BOUND: Duration = Duration::from_secs(2);
+
+/// The engine's thread, seen from outside.
+///
+/// Dropping it cancels all work and waits for the thread, at most two seconds.
+pub struct Worker {
+    queue: Arc<Queue>,
+    make_opener: Arc<MakeOpener>,
+    store: ClipStore,
+    events: Receiver<Event>,
+    running: Option<Running>,
+    /// Opened again after a restart.
+    last_pack: Mutex<Option<PackSource>>,
+}
+
+impl Worker {
+    /// Starts a worker whose packs are opened by what `make_opener` makes on the worker's thread.
+    /// `wake` is called after every event, from whichever thread caused it.
+    pub fn with_opener(
+        make_opener: impl Fn() -> Box<Opener> + Send + Sync + 'static,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let make_opener: Arc<MakeOpener> = Arc::new(make_opener);
+        let (sender, events) = channel();
+        let queue = Arc::new(Queue::new(sender, Box::new(wake)));
+        let store = ClipStore::new(STORE_BUDGET);
+        let running = Running::start(queue.clone(), make_opener.clone(), store.clone());
+        Self {
+            queue,
+            make_opener,
+            store,
+            events,
+            running: Some(running),
+            last_pack: Mutex::new(None),
+        }
+    }
+
+    /// Queues a request and names it. Every job ends with exactly one of [`Event::Finished`],
+    /// [`Event::Cancelled`] and [`Event::Failed`], or the worker with [`Event::Died`].
+    pub fn send(&self, request: Request) -> JobId {
+        if let Request::OpenPack(source) = &request {
+            let mut last = self.last_pack.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Some(source.clone());
+        }
+        self.queue.push(request)
+    }
+
+    /// Cancels a job that waits or runs: [`Event::Cancelled`] is sent before this returns and is
+    /// the last event of the job. Clips it has finished stay in the store.
+    pub fn cancel(&self, job: JobId) {
+        self.queue.cancel(job);
+    }
+
+    /// Cancels the running job and all that wait.
+    pub fn cancel_all(&self) {
+        self.queue.cancel_all();
+    }
+
+    /// What happened since; take with [`Receiver::try_recv`] or [`Receiver::try_iter`].
+    pub fn events(&self) -> &Receiver<Event> {
+        &self.events
+    }
+
+    /// The finished clips.
+    pub fn store(&self) -> &ClipStore {
+        &self.store
+    }
+
+    /// Whether requests are taken; false after [`Event::Died`] until [`Self::restart`].
+    pub fn is_alive(&self) -> bool {
+        self.queue.is_open()
+    }
+
+    /// Starts a new thread after [`Event::Died`] and opens the last pack again; does nothing on a
+    /// worker that is alive.
+    pub fn restart(&mut self) {
+        if self.is_alive() {
+            return;
+        }
+        if let Some(dead) = self.running.take() {
+            dead.join_within(CLOSING_BOUND);
+        }
+        self.queue.reopen();
+        let (queue, make_opener) = (self.queue.clone(), self.make_opener.clone());
+        self.running = Some(Running::start(queue, make_opener, self.store.clone()));
+        let last = self.last_pack.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(source) = last {
+            self.send(Request::OpenPack(source));
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(running) = self.running.take() {
+            running.join_within(CLOSING_BOUND);
+        }
+    }
+}

@@ -1,0 +1,524 @@
+//! Computes the clips of a rollout, each of them once.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+
+use super::{
+    Candidate, ClipKey, ClipQuality, ClipStore, CodePrediction, HostVideo, Models, PackSummary,
+    Path, RefineRequest, RefineStep, Sampling, Stage, Watch,
+};
+use crate::media::{self, Frame, FrameSize};
+
+/// Why a rollout could not be computed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    #[error("cancelled")]
+    Cancelled,
+    #[error("this pack has no policy: choose codes or record them from a video")]
+    NoPolicy,
+    #[error("this pack has no diffusion model, so there is coarse video alone")]
+    NoRefiner,
+    #[error("this pack's policy reaches {max} clips and this rollout is that long already")]
+    TooLong { max: usize },
+    #[error("there is no clip to paint yet: predict one first")]
+    NoClip,
+    #[error("this pack does not know the task {0}")]
+    UnknownTask(&'static str),
+    #[error("the starting frame is {found}, this pack needs {wanted}: fit it first")]
+    FrameSize { found: FrameSize, wanted: FrameSize },
+    #[error("clip {clip} has {found} codes, this pack has {wanted} a clip")]
+    CodeCount { clip: usize, found: usize, wanted: usize },
+    #[error("code {code} of clip {clip} is outside this pack's vocabulary of {vocabulary}")]
+    CodeRange { clip: usize, code: u16, vocabulary: usize },
+    #[error("the video has {found} frames, one clip takes {wanted}")]
+    VideoTooShort { found: usize, wanted: usize },
+}
+
+/// The networks of a pack, and the clips they have painted.
+///
+/// The chain is the reference's: coarse clips go on from the last coarse frame, refined clips from
+/// the last refined frame, neither clamped nor rounded in between.
+pub struct Runner {
+    models: Box<dyn Models>,
+    store: ClipStore,
+    /// Previews decoded while one clip is sampled, evenly spread.
+    previews_per_clip: usize,
+}
+
+impl Runner {
+    pub fn new(models: Box<dyn Models>, store: ClipStore, previews_per_clip: usize) -> Self {
+        Self { models, store, previews_per_clip }
+    }
+
+    pub fn pack(&self) -> &Arc<PackSummary> {
+        self.models.pack()
+    }
+
+    pub fn store(&self) -> &ClipStore {
+        &self.store
+    }
+
+    /// Predicts the codes of the clip after `path`, with those in `fixed` set at their positions.
+    ///
+    /// # Errors
+    /// Fails without a policy, on a path that is not of this pack, and when cancelled.
+    pub fn predict(
+        &self,
+        path: &Path,
+        fixed: &[(usize, u16)],
+        sampling: &Sampling,
+        watch: &mut dyn Watch,
+    ) -> Result<Vec<CodePrediction>, RunError> {
+        let pack = self.pack().clone();
+        self.check(path)?;
+        if !pack.has_policy {
+            return Err(RunError::NoPolicy);
+        }
+        if !pack.tasks.contains(&path.task) {
+            return Err(RunError::UnknownTask(path.task.label()));
+        }
+        for (_, code) in fixed {
+            check_code(path.clips.len(), *code, pack.vocabulary())?;
+        }
+        if path.clips.len() >= pack.max_clips {
+            return Err(RunError::TooLong { max: pack.max_clips });
+        }
+        let total = pack.codes_per_clip();
+        let prefix: Vec<u16> = path.clips.iter().flat_map(|c| c.codes.iter().copied()).collect();
+        progress(watch, Stage::PredictingCodes, 0, total)?;
+        let first = self.coarse_start(path);
+        let mut on_code = |idx| watch.step(Stage::PredictingCodes, idx + 1, total);
+        self.models
+            .predict(first, path.task, &prefix, fixed, sampling, &mut on_code)
+            .ok_or(RunError::Cancelled)
+    }
+
+    /// Paints the last clip of `path` coarsely, and the clips before it that are not in the store.
+    ///
+    /// # Errors
+    /// Fails on a path that is not of this pack or has no clip, and when cancelled.
+    pub fn coarse(&self, path: &Path, watch: &mut dyn Watch) -> Result<ClipKey, RunError> {
+        self.check(path)?;
+        let key = ClipKey::coarse(&self.pack().id, path);
+        if self.store.video(key).is_some() {
+            watch.clip_ready(key, ClipQuality::Coarse);
+        } else {
+            self.coarse_chain(path, watch)?;
+        }
+        Ok(key)
+    }
+
+    /// Refines the last clip of `path`, and the clips before it that are not in the store.
+    ///
+    /// # Errors
+    /// Fails without a refiner, on a path that is not of this pack or has no clip, and when
+    /// cancelled; clips that are finished by then stay in the store.
+    pub fn refine(
+        &self,
+        path: &Path,
+        sampling: &Sampling,
+        watch: &mut dyn Watch,
+    ) -> Result<ClipKey, RunError> {
+        self.check(path)?;
+        if !self.pack().has_refiner {
+            return Err(RunError::NoRefiner);
+        }
+        let count = path.clips.len();
+        let keys: Vec<ClipKey> = (1..=count)
+            .map(|n| ClipKey::refined(&self.pack().id, &path.first_clips(n), sampling))
+            .collect();
+        let key = *keys.last().ok_or(RunError::NoClip)?;
+        let found = (1..=count).rev().find_map(|n| Some((n, self.store.video(keys[n - 1])?)));
+        let (done, mut first) = match found {
+            Some((n, _)) if n == count => {
+                watch.clip_ready(key, ClipQuality::Refined);
+                return Ok(key);
+            }
+            Some((n, last)) => (n, last.on(self.models.device())),
+            None => (0, media::tensor_from_frames(&[&path.start], self.models.device())),
+        };
+        for n in done + 1..=count {
+            let prefix = path.first_clips(n);
+            let coarse = self.coarse_chain(&prefix, watch)?;
+            let video = self.refine_clip(
+                keys[n - 1],
+                RefineRequest {
+                    first,
+                    coarse: coarse.on(self.models.device()),
+                    codes: &path.clips[n - 1].codes,
+                    seed: path.clips[n - 1].seed,
+                    steps: sampling.refine_steps,
+                    guidance: sampling.guidance,
+                },
+                watch,
+            )?;
+            first = last_frame(video.clone());
+            let frames = media::frames_from_tensor(video);
+            self.store.put_refined(keys[n - 1], frames, HostVideo::read(first.clone()));
+            watch.clip_ready(keys[n - 1], ClipQuality::Refined);
+        }
+        Ok(key)
+    }
+
+    /// The `count` most likely first codes of the clip after `path`, each followed by the most
+    /// likely rest and painted coarsely.
+    ///
+    /// # Errors
+    /// As [`Self::predict`] and [`Self::coarse`].
+    pub fn candidates(
+        &self,
+        path: &Path,
+        count: usize,
+        sampling: &Sampling,
+        watch: &mut dyn Watch,
+    ) -> Result<Vec<Candidate>, RunError> {
+        let greedy = Sampling { temperature: 0.0, ..sampling.clone() };
+        let best = self.predict(path, &[], &greedy, watch)?;
+        let mut candidates = Vec::with_capacity(count);
+        for (code, probability) in best[0].alternatives.clone().into_iter().take(count) {
+            let predictions = if code == best[0].code {
+                best.clone()
+            } else {
+                self.predict(path, &[(0, code)], &greedy, watch)?
+            };
+            let codes = predictions.iter().map(|p| p.code).collect();
+            let path = path.then(codes, sampling.seed);
+            let video = self.coarse_chain(&path, watch)?;
+            let last = last_frame(video.on(self.models.device()));
+            let outcome = media::frames_from_tensor(last).remove(0);
+            candidates.push(Candidate { code, probability, predictions, outcome });
+        }
+        Ok(candidates)
+    }
+
+    /// The codes of a video, clip after clip; neighbouring clips share a frame.
+    ///
+    /// A last clip that lacks less than half of its frames is completed by holding its last frame,
+    /// otherwise it is left out.
+    ///
+    /// # Errors
+    /// Fails on frames of the wrong size, on a video shorter than one clip, and when cancelled.
+    pub fn encode(
+        &self,
+        frames: &[Frame],
+        watch: &mut dyn Watch,
+    ) -> Result<Vec<Vec<u16>>, RunError> {
+        let pack = self.pack().clone();
+        for frame in frames {
+            self.check_frame(frame)?;
+        }
+        let clips = split_clips(frames, pack.frames_per_clip);
+        if clips.is_empty() {
+            let wanted = pack.frames_per_clip;
+            return Err(RunError::VideoTooShort { found: frames.len(), wanted });
+        }
+        let mut codes = Vec::with_capacity(clips.len());
+        progress(watch, Stage::EncodingVideo, 0, clips.len())?;
+        for clip in &clips {
+            let video = media::tensor_from_frames(clip, self.models.device());
+            codes.push(self.models.encode(media::resize_bilinear(video, pack.coarse_size())));
+            progress(watch, Stage::EncodingVideo, codes.len(), clips.len())?;
+        }
+        Ok(codes)
+    }
+
+    /// The coarse video of the last clip of `path`, painting what is missing up to it.
+    fn coarse_chain(
+        &self,
+        path: &Path,
+        watch: &mut dyn Watch,
+    ) -> Result<Arc<HostVideo>, RunError> {
+        let count = path.clips.len();
+        let keys: Vec<ClipKey> = (1..=count)
+            .map(|n| ClipKey::coarse(&self.pack().id, &path.first_clips(n)))
+            .collect();
+        let found = (1..=count).rev().find_map(|n| Some((n, self.store.video(keys[n - 1])?)));
+        let (done, mut first) = match found {
+            Some((n, video)) if n == count => return Ok(video),
+            Some((n, video)) => (n, last_frame(video.on(self.models.device()))),
+            None => (0, self.coarse_start(path)),
+        };
+        let total = count - done;
+        progress(watch, Stage::PaintingCoarse, 0, total)?;
+        let mut painted = None;
+        for n in done + 1..=count {
+            let video = self.models.coarse(first, &path.clips[n - 1].codes);
+            first = last_frame(video.clone());
+            let host = HostVideo::read(video.clone());
+            let frames = media::frames_from_tensor(video);
+            painted = Some(self.store.put_coarse(keys[n - 1], frames, host));
+            watch.clip_ready(keys[n - 1], ClipQuality::Coarse);
+            progress(watch, Stage::PaintingCoarse, n - done, total)?;
+        }
+        painted.ok_or(RunError::NoClip)
+    }
+
+    fn refine_clip(
+        &self,
+        key: ClipKey,
+        request: RefineRequest<'_>,
+        watch: &mut dyn Watch,
+    ) -> Result<Tensor<5>, RunError> {
+        progress(watch, Stage::Refining, 0, request.steps)?;
+        let previews = self.previews_per_clip;
+        let video = self.models.refine(request, &mut |step| match step {
+            RefineStep::Sampled { done, of, preview } => {
+                watch.step(Stage::Refining, done, of)?;
+                // The last step's estimate is about to be decoded as the clip itself.
+                if done < of && (done * (previews + 1)) / of > ((done - 1) * (previews + 1)) / of {
+                    let frames = media::frames_from_tensor(preview());
+                    self.store.put_preview(key, frames, done, of);
+                    watch.clip_ready(key, ClipQuality::Preview { step: done, of });
+                }
+                ControlFlow::Continue(())
+            }
+            RefineStep::Decoded { done, of } => watch.step(Stage::DecodingVideo, done, of),
+        });
+        video.ok_or(RunError::Cancelled)
+    }
+
+    /// The starting frame as the dLDM sees it, `[1, 3, 1, coarse height, coarse width]`.
+    fn coarse_start(&self, path: &Path) -> Tensor<5> {
+        let frame = media::tensor_from_frames(&[&path.start], self.models.device());
+        media::resize_bilinear(frame, self.pack().coarse_size())
+    }
+
+    fn check(&self, path: &Path) -> Result<(), RunError> {
+        let pack = self.pack();
+        self.check_frame(&path.start)?;
+        for (clip, choice) in path.clips.iter().enumerate() {
+            let (found, wanted) = (choice.codes.len(), pack.codes_per_clip());
+            if found != wanted {
+                return Err(RunError::CodeCount { clip, found, wanted });
+            }
+            for code in &choice.codes {
+                check_code(clip, *code, pack.vocabulary())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_frame(&self, frame: &Frame) -> Result<(), RunError> {
+        let (found, wanted) = (FrameSize::of(frame), self.pack().frame_size());
+        if found == wanted { Ok(()) } else { Err(RunError::FrameSize { found, wanted }) }
+    }
+}
+
+fn check_code(clip: usize, code: u16, vocabulary: usize) -> Result<(), RunError> {
+    if usize::from(code) < vocabulary {
+        Ok(())
+    } else {
+        Err(RunError::CodeRange { clip, code, vocabulary })
+    }
+}
+
+fn progress(
+    watch: &mut dyn Watch,
+    stage: Stage,
+    done: usize,
+    total: usize,
+) -> Result<(), RunError> {
+    match watch.step(stage, done, total) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(RunError::Cancelled),
+    }
+}
+
+/// `[1, 3, time, height, width]` to its last frame, time 1.
+fn last_frame(video: Tensor<5>) -> Tensor<5> {
+    let time = video.dims()[2];
+    video.narrow(2, time - 1, 1)
+}
+
+/// Cuts a video into clips of `len` frames, each starting with the last frame of the one before.
+fn split_clips(frames: &[Frame], len: usize) -> Vec<Vec<&Frame>> {
+    let stride = len - 1;
+    let mut clips = Vec::new();
+    let mut start = 0;
+    while start + 1 < frames.len() {
+        let mut clip: Vec<&Frame> = frames.iter().skip(start).take(len).collect();
+        if 2 * clip.len() <= len {
+            break;
+        }
+        if let Some(last) = clip.last().copied() {
+            clip.resize(len, last);
+        }
+        clips.push(clip);
+        start += stride;
+    }
+    clips
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::super::fake::{Calls, FAKE_SIZE, FakeModels};
+    use super::*;
+    use crate::craft::Task;
+    use crate::rollout::{Decodes, Unwatched};
+
+    fn runner(budget: usize) -> (Runner, Arc<Calls>) {
+        let calls = Arc::new(Calls::default());
+        let models = FakeModels::new(calls.clone());
+        (Runner::new(Box::new(models), ClipStore::new(budget), 3), calls)
+    }
+
+    fn start() -> Path {
+        let start = Frame::from_pixel(FAKE_SIZE.width, FAKE_SIZE.height, image::Rgb([60; 3]));
+        Path { start: Arc::new(start), task: Task::Boat, clips: Vec::new() }
+    }
+
+    fn sampling(temperature: f32, seed: u64) -> Sampling {
+        Sampling { temperature, seed, refine_steps: 8, guidance: 1.0 }
+    }
+
+    /// A watch that writes down what it is told and stops after a number of steps.
+    #[derive(Default)]
+    struct Log {
+        steps: Vec<(Stage, usize, usize)>,
+        ready: Vec<ClipQuality>,
+        stop_after: Option<usize>,
+    }
+
+    impl Watch for Log {
+        fn step(&mut self, stage: Stage, done: usize, total: usize) -> ControlFlow<()> {
+            self.steps.push((stage, done, total));
+            match self.stop_after {
+                Some(after) if self.steps.len() >= after => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+
+        fn clip_ready(&mut self, _key: ClipKey, quality: ClipQuality) {
+            self.ready.push(quality);
+        }
+    }
+
+    #[test]
+    fn going_back_and_forth_decodes_nothing_twice() {
+        let (runner, _) = runner(1 << 20);
+        let two = start().then(vec![1, 2, 3, 4], 0).then(vec![5, 6, 7, 8], 0);
+        let branch = two.first_clips(1).then(vec![9, 9, 9, 9], 0);
+        for _ in 0..3 {
+            for path in [&two, &two.first_clips(1), &branch, &two] {
+                runner.coarse(path, &mut Unwatched).unwrap();
+                runner.refine(path, &sampling(0.0, 0), &mut Unwatched).unwrap();
+            }
+        }
+        assert_eq!(runner.store().decodes(), Decodes { coarse: 3, refined: 3 });
+        // Another seed paints other refined pixels on the same coarse clip.
+        let reseeded = two.first_clips(1).then(vec![5, 6, 7, 8], 1);
+        runner.refine(&reseeded, &sampling(0.0, 0), &mut Unwatched).unwrap();
+        assert_eq!(runner.store().decodes(), Decodes { coarse: 3, refined: 4 });
+    }
+
+    #[test]
+    fn a_chain_is_the_same_whether_clips_were_kept_or_not() {
+        let path = (0..4).fold(start(), |path, k| path.then(vec![10, 12, 14, 16 + k], 0));
+        let (roomy, _) = runner(1 << 20);
+        let (cramped, calls) = runner(0);
+        for n in 1..=4 {
+            roomy.refine(&path.first_clips(n), &sampling(0.0, 0), &mut Unwatched).unwrap();
+        }
+        let key = cramped.refine(&path, &sampling(0.0, 0), &mut Unwatched).unwrap();
+        let kept = |runner: &Runner| runner.store().get(key).unwrap().clip;
+        assert_eq!(kept(&roomy), kept(&cramped));
+        assert!(calls.coarse.load(Ordering::Relaxed) > 4, "nothing could be kept");
+        let last = kept(&roomy).last().unwrap().get_pixel(0, 0)[0];
+        assert!(last > 60, "the chain goes on from its own frames: {last}");
+    }
+
+    #[test]
+    fn cancelling_keeps_the_finished_clips() {
+        let (runner, _) = runner(1 << 20);
+        let path = start().then(vec![1; 4], 0).then(vec![2; 4], 0).then(vec![3; 4], 0);
+        runner.coarse(&path, &mut Unwatched).unwrap();
+        // The first clip takes one note to begin and eight steps; stop in the middle of the second.
+        let mut log = Log { stop_after: Some(14), ..Log::default() };
+        let stopped = runner.refine(&path, &sampling(0.0, 0), &mut log);
+        assert_eq!(stopped, Err(RunError::Cancelled));
+        let first = ClipKey::refined(&runner.pack().id, &path.first_clips(1), &sampling(0.0, 0));
+        assert_eq!(runner.store().get(first).unwrap().quality, ClipQuality::Refined);
+        assert_eq!(runner.store().decodes(), Decodes { coarse: 3, refined: 1 });
+        runner.refine(&path, &sampling(0.0, 0), &mut Unwatched).unwrap();
+        assert_eq!(runner.store().decodes(), Decodes { coarse: 3, refined: 3 });
+    }
+
+    #[test]
+    fn previews_grow_evenly_and_end_with_the_refined_clip() {
+        let (runner, _) = runner(1 << 20);
+        let mut log = Log::default();
+        runner.refine(&start().then(vec![1; 4], 0), &sampling(0.0, 0), &mut log).unwrap();
+        let preview = |step| ClipQuality::Preview { step, of: 8 };
+        assert_eq!(
+            log.ready,
+            [ClipQuality::Coarse, preview(2), preview(4), preview(6), ClipQuality::Refined]
+        );
+    }
+
+    #[test]
+    fn predicting_goes_on_from_the_path_and_keeps_what_is_fixed() {
+        let (runner, _) = runner(1 << 20);
+        let mut log = Log::default();
+        let path = start().then(vec![1, 2, 3, 4], 0);
+        let predicted =
+            runner.predict(&path, &[(2, 17)], &sampling(0.0, 0), &mut log).unwrap();
+        let codes: Vec<u16> = predicted.iter().map(|p| p.code).collect();
+        // The fake's favourite is the sum of all codes before, modulo 20.
+        assert_eq!(codes, [10, 0, 17, 17]);
+        let steps: Vec<usize> = log.steps.iter().map(|s| s.1).collect();
+        assert_eq!(steps, [0, 1, 2, 3, 4]);
+        let long = (0..7).fold(start(), |path, _| path.then(vec![0; 4], 0));
+        let error = runner.predict(&long, &[], &sampling(0.0, 0), &mut Unwatched).unwrap_err();
+        assert_eq!(error, RunError::TooLong { max: 7 });
+    }
+
+    #[test]
+    fn candidates_are_ranked_and_painted() {
+        let (runner, calls) = runner(1 << 20);
+        let candidates =
+            runner.candidates(&start(), 3, &sampling(1.0, 0), &mut Unwatched).unwrap();
+        assert_eq!(candidates.len(), 3);
+        assert!(candidates.windows(2).all(|w| w[0].probability >= w[1].probability));
+        assert!(candidates.iter().all(|c| c.predictions[0].code == c.code));
+        let painted = calls.coarse.load(Ordering::Relaxed);
+        let taken = candidates[1].predictions.iter().map(|p| p.code).collect();
+        runner.coarse(&start().then(taken, 0), &mut Unwatched).unwrap();
+        assert_eq!(calls.coarse.load(Ordering::Relaxed), painted, "choosing one paints nothing");
+    }
+
+    #[test]
+    fn what_is_not_of_this_pack_is_refused_in_words() {
+        let (runner, _) = runner(1 << 20);
+        let coarse = |path: &Path| runner.coarse(path, &mut Unwatched).unwrap_err();
+        assert_eq!(coarse(&start()), RunError::NoClip);
+        assert!(matches!(coarse(&start().then(vec![1], 0)), RunError::CodeCount { .. }));
+        assert!(matches!(coarse(&start().then(vec![20; 4], 0)), RunError::CodeRange { .. }));
+        let large = Path { start: Arc::new(Frame::new(9, 9)), ..start() };
+        let error = coarse(&large.then(vec![1; 4], 0));
+        assert!(error.to_string().contains("9x9 pixels"), "{error}");
+        let tower = Path { task: Task::Tower, ..start() };
+        let error = runner.predict(&tower, &[], &sampling(0.0, 0), &mut Unwatched).unwrap_err();
+        assert!(error.to_string().contains("Block tower"), "{error}");
+        let short = vec![Frame::new(FAKE_SIZE.width, FAKE_SIZE.height); 2];
+        let error = runner.encode(&short, &mut Unwatched).unwrap_err();
+        assert_eq!(error, RunError::VideoTooShort { found: 2, wanted: 5 });
+    }
+
+    #[test]
+    fn neighbouring_clips_share_a_frame() {
+        let frames: Vec<Frame> =
+            (0..9).map(|i| Frame::from_pixel(1, 1, image::Rgb([i, 0, 0]))).collect();
+        let numbers = |frames: &[Frame]| -> Vec<Vec<u8>> {
+            let clips = split_clips(frames, 5);
+            clips.iter().map(|clip| clip.iter().map(|f| f.get_pixel(0, 0)[0]).collect()).collect()
+        };
+        assert_eq!(numbers(&frames), [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8]]);
+        assert_eq!(numbers(&frames[..8]), [[0, 1, 2, 3, 4], [4, 5, 6, 7, 7]]);
+        assert_eq!(numbers(&frames[..6]), [[0, 1, 2, 3, 4]]);
+        assert!(numbers(&frames[..1]).is_empty());
+    }
+}

@@ -1,0 +1,39 @@
+//! Training in stages: video autoencoder, diffusion model, dLDM warm-up, both jointly, policy.
+//!
+//! A run folder holds one folder a stage with its checkpoint, log and plot. Every stage resumes.
+
+mod plot;
+mod pool;
+mod run;
+mod warmup;
+
+use std::path::{Path, PathBuf};
+
+pub use pool::{ClipPool, Subject, stack};
+pub use run::{Run, Schedule, Tick};
+
+/// Why training stopped before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("{}: {source}", path.display())]
+    Checkpoint { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("stage {stage} diverged at iteration {iteration}: its loss is not a number")]
+    Diverged { stage: &'static str, iteration: usize },
+    #[error("stage {stage} builds on {needs}, which has no checkpoint in {}; train it first", folder.display())]
+    Missing { stage: &'static str, needs: &'static str, folder: PathBuf },
+}
+
+impl TrainError {
+    fn file(path: &Path, source: std::io::Error) -> Self {
+        Self::File { path: path.to_owned(), source }
+    }
+
+    fn checkpoint(
+        path: &Path,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Checkpoint { path: path.to_owned(), source: source.into() }
+    }
+}

@@ -1,0 +1,177 @@
+//! The jobs that wait, the one that runs, and what is said about them: one lock, so that nothing
+//! is ever said about a job after it was cancelled.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::{Event, JobId, Request};
+
+/// One request on its way.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub id: JobId,
+    pub request: Request,
+    pub cancelled: Arc<AtomicBool>,
+}
+
+/// Shared by the worker's handle and its thread.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+struct State {
+    events: Sender<Event>,
+    next_id: u64,
+    waiting: VecDeque<Job>,
+    running: Option<(JobId, Arc<AtomicBool>)>,
+    open: bool,
+}
+
+impl Queue {
+    pub fn new(events: Sender<Event>, wake: Box<dyn Fn() + Send + Sync>) -> Self {
+        let state = State {
+            events,
+            next_id: 1,
+            waiting: VecDeque::new(),
+            running: None,
+            open: true,
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new(), wake }
+    }
+
+    /// Puts a request at the end; a closed queue answers at once.
+    pub fn push(&self, request: Request) -> JobId {
+        let mut state = self.state();
+        let id = JobId(state.next_id);
+        state.next_id += 1;
+        if state.open {
+            let cancelled = Arc::new(AtomicBool::new(false));
+            state.waiting.push_back(Job { id, request, cancelled });
+            self.changed.notify_all();
+        } else {
+            let reason = "the engine has stopped; restart it and try again".to_owned();
+            state.say(Event::Failed { job: id, reason });
+            drop(state);
+            (self.wake)();
+        }
+        id
+    }
+
+    /// Waits for a job and marks it as running; `None` once the queue is closed.
+    pub fn next(&self) -> Option<Job> {
+        let mut state = self.state();
+        loop {
+            if !state.open {
+                return None;
+            }
+            if let Some(job) = state.waiting.pop_front() {
+                state.running = Some((job.id, job.cancelled.clone()));
+                return Some(job);
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Answers at once; the thread lets go of the job at its next safe point.
+    pub fn cancel(&self, id: JobId) {
+        let mut state = self.state();
+        let waiting = state.waiting.iter().position(|job| job.id == id);
+        let found = match (waiting, &state.running) {
+            (Some(at), _) => {
+                state.waiting.remove(at);
+                true
+            }
+            (None, Some((running, cancelled))) if *running == id => {
+                !cancelled.swap(true, Ordering::Relaxed)
+            }
+            _ => false,
+        };
+        if found {
+            state.say(Event::Cancelled { job: id });
+            drop(state);
+            (self.wake)();
+        }
+    }
+
+    /// Cancels the running job and everything that waits.
+    pub fn cancel_all(&self) {
+        self.state().cancel_all();
+        (self.wake)();
+    }
+
+    /// Says something about the running job, unless it was cancelled.
+    pub fn report(&self, job: &Job, event: Event) {
+        let state = self.state();
+        if job.cancelled.load(Ordering::Relaxed) {
+            return;
+        }
+        state.say(event);
+        drop(state);
+        (self.wake)();
+    }
+
+    /// Says the last thing about the running job, unless it was cancelled.
+    pub fn finish(&self, job: &Job, event: Event) {
+        let mut state = self.state();
+        state.running = None;
+        if !job.cancelled.load(Ordering::Relaxed) {
+            state.say(event);
+            drop(state);
+            (self.wake)();
+        }
+    }
+
+    /// Closes the queue after a panic: what waits is cancelled, what comes later fails.
+    pub fn die(&self, reason: String) {
+        let mut state = self.state();
+        state.open = false;
+        state.cancel_all();
+        state.running = None;
+        state.say(Event::Died { reason });
+        drop(state);
+        (self.wake)();
+    }
+
+    /// Closes the queue for good.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.open = false;
+        state.cancel_all();
+        self.changed.notify_all();
+    }
+
+    pub fn reopen(&self) {
+        self.state().open = true;
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.state().open
+    }
+
+    // A panic in the engine never happens under this lock.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The receiver may be gone already: then nobody wants to know.
+    fn say(&self, event: Event) {
+        self.events.send(event).ok();
+    }
+
+    fn cancel_all(&mut self) {
+        if let Some((id, cancelled)) = &self.running
+            && !cancelled.swap(true, Ordering::Relaxed)
+        {
+            self.say(Event::Cancelled { job: *id });
+        }
+        while let Some(job) = self.waiting.pop_front() {
+            self.say(Event::Cancelled { job: job.id });
+        }
+    }
+}

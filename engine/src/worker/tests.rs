@@ -1,0 +1,233 @@
+//! The worker with networks that obey, sleep or panic on demand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use super::{ClipQuality, Event, JobId, PackSource, Request, Sampling, Worker};
+use crate::craft::Task;
+use crate::media::Frame;
+use crate::rollout::fake::{Calls, FAKE_SIZE, FakeModels};
+use crate::rollout::{ClipKey, Decodes, Models, Origin, Path, Rollout};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Setup {
+    worker: Worker,
+    wakes: Arc<AtomicU64>,
+}
+
+fn worker(step_time: Duration, panics_on: Option<Vec<u16>>) -> Setup {
+    let calls = Arc::new(Calls::default());
+    let wakes = Arc::new(AtomicU64::new(0));
+    let woken = wakes.clone();
+    let make_opener = move || {
+        let (calls, panics_on) = (calls.clone(), panics_on.clone());
+        let opener = move |source: &PackSource| match source {
+            PackSource::Embedded => {
+                let mut models = FakeModels::new(calls.clone());
+                models.step_time = step_time;
+                models.panics_on = panics_on.clone();
+                Ok(Box::new(models) as Box<dyn Models>)
+            }
+            PackSource::Folder(path) => Err(format!("{} is no pack", path.display())),
+        };
+        Box::new(opener) as Box<super::Opener>
+    };
+    let worker = Worker::with_opener(make_opener, move || {
+        woken.fetch_add(1, Ordering::Relaxed);
+    });
+    Setup { worker, wakes }
+}
+
+fn opened(step_time: Duration, panics_on: Option<Vec<u16>>) -> Worker {
+    let worker = worker(step_time, panics_on).worker;
+    let job = worker.send(Request::OpenPack(PackSource::Embedded));
+    until_end(&worker, job);
+    worker
+}
+
+fn start() -> Path {
+    let start = Frame::from_pixel(FAKE_SIZE.width, FAKE_SIZE.height, image::Rgb([60; 3]));
+    Path { start: Arc::new(start), task: Task::Boat, clips: Vec::new() }
+}
+
+fn sampling() -> Sampling {
+    Sampling { temperature: 0.0, seed: 0, refine_steps: 8, guidance: 1.0 }
+}
+
+fn refine(path: &Path) -> Request {
+    Request::Refine { path: path.clone(), sampling: sampling() }
+}
+
+fn job_of(event: &Event) -> Option<JobId> {
+    match event {
+        Event::PackOpened { job, .. }
+        | Event::Progressed { job, .. }
+        | Event::Predicted { job, .. }
+        | Event::CandidatesReady { job, .. }
+        | Event::ClipReady { job, .. }
+        | Event::Encoded { job, .. }
+        | Event::Finished { job }
+        | Event::Cancelled { job }
+        | Event::Failed { job, .. } => Some(*job),
+        Event::Died { .. } => None,
+    }
+}
+
+fn is_end(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Finished { .. } | Event::Cancelled { .. } | Event::Failed { .. } | Event::Died { .. }
+    )
+}
+
+/// All events up to the end of `job`, or of the worker.
+fn until_end(worker: &Worker, job: JobId) -> Vec<Event> {
+    let mut events = Vec::new();
+    loop {
+        let event = worker.events().recv_timeout(PATIENCE).expect("an event in time");
+        let ended = is_end(&event) && job_of(&event).is_none_or(|j| j == job);
+        events.push(event);
+        if ended {
+            return events;
+        }
+    }
+}
+
+#[test]
+fn a_step_predicts_paints_and_refines() {
+    let worker = opened(Duration::ZERO, None);
+    let extend = Request::Extend {
+        path: start(),
+        parent: Rollout::ROOT,
+        fixed: vec![(1, 7)],
+        origin: Origin::Policy,
+        sampling: sampling(),
+    };
+    let job = worker.send(extend);
+    let events = until_end(&worker, job);
+    assert!(matches!(events.last(), Some(Event::Finished { .. })), "{events:?}");
+    let codes: Vec<u16> = events
+        .iter()
+        .find_map(|event| match event {
+            Event::Predicted { predictions, .. } => Some(predictions.iter().map(|p| p.code).collect()),
+            _ => None,
+        })
+        .unwrap();
+    assert_eq!(codes[1], 7);
+    let path = start().then(codes, 0);
+    let pack = FakeModels::new(Arc::default()).pack.id;
+    let coarse = ClipKey::coarse(&pack, &path);
+    assert_eq!(worker.store().get(coarse).unwrap().quality, ClipQuality::Coarse);
+    let job = worker.send(refine(&path));
+    let events = until_end(&worker, job);
+    let refined = ClipKey::refined(&pack, &path, &sampling());
+    assert!(events.iter().any(|e| matches!(e, Event::ClipReady { key, quality: ClipQuality::Refined, .. } if *key == refined)));
+    assert_eq!(worker.store().get(refined).unwrap().quality, ClipQuality::Refined);
+    // Asking again announces the same pixels and computes nothing.
+    let job = worker.send(refine(&path));
+    let events = until_end(&worker, job);
+    assert!(events.iter().any(|e| matches!(e, Event::ClipReady { .. })));
+    assert_eq!(worker.store().decodes(), Decodes { coarse: 1, refined: 1 });
+}
+
+#[test]
+fn cancel_answers_at_once_and_keeps_finished_clips() {
+    let worker = opened(Duration::from_millis(150), None);
+    let path = start().then(vec![1; 4], 0).then(vec![2; 4], 0);
+    let job = worker.send(refine(&path));
+    let waiting = worker.send(refine(&path.first_clips(1)));
+    // Until the first clip is refined.
+    loop {
+        let event = worker.events().recv_timeout(PATIENCE).unwrap();
+        if matches!(event, Event::ClipReady { quality: ClipQuality::Refined, .. }) {
+            break;
+        }
+    }
+    let asked = Instant::now();
+    worker.cancel(job);
+    let events = until_end(&worker, job);
+    assert!(asked.elapsed() < Duration::from_millis(100), "took {:?}", asked.elapsed());
+    assert!(matches!(events.last(), Some(Event::Cancelled { .. })), "{events:?}");
+    // The next job finds the clip that the cancelled one finished; nothing more is heard of that.
+    let later = until_end(&worker, waiting);
+    assert!(later.iter().all(|e| job_of(e) != Some(job)), "{later:?}");
+    assert!(matches!(later.last(), Some(Event::Finished { .. })), "{later:?}");
+    assert_eq!(worker.store().decodes().refined, 1);
+}
+
+#[test]
+fn a_waiting_job_is_cancelled_without_being_started() {
+    let worker = opened(Duration::from_millis(20), None);
+    let running = worker.send(refine(&start().then(vec![1; 4], 0)));
+    let waiting = worker.send(refine(&start().then(vec![2; 4], 0)));
+    worker.cancel(waiting);
+    worker.cancel(waiting);
+    let events = until_end(&worker, running);
+    let cancelled = events.iter().filter(|e| matches!(e, Event::Cancelled { .. })).count();
+    assert_eq!(cancelled, 1, "{events:?}");
+    assert!(matches!(events.last(), Some(Event::Finished { .. })));
+    assert_eq!(worker.store().decodes().refined, 1);
+}
+
+#[test]
+fn a_panic_is_told_once_and_a_restart_goes_on() {
+    let mut worker = opened(Duration::ZERO, Some(vec![3; 4]));
+    let fine = start().then(vec![1; 4], 0);
+    let job = worker.send(refine(&fine));
+    until_end(&worker, job);
+    let fatal = fine.then(vec![3; 4], 0);
+    let job = worker.send(refine(&fatal));
+    let events = until_end(&worker, job);
+    let Some(Event::Died { reason }) = events.last() else { panic!("{events:?}") };
+    assert!(reason.contains("the card fell out") && !reason.contains('\n'), "{reason}");
+    assert!(!worker.is_alive());
+    let refused = worker.send(refine(&fine));
+    assert!(matches!(until_end(&worker, refused).last(), Some(Event::Failed { .. })));
+
+    worker.restart();
+    assert!(worker.is_alive());
+    let job = worker.send(refine(&fine));
+    let events = until_end(&worker, job);
+    assert!(events.iter().any(|e| matches!(e, Event::PackOpened { .. })), "{events:?}");
+    assert!(matches!(events.last(), Some(Event::Finished { .. })), "{events:?}");
+    assert_eq!(worker.store().decodes().refined, 1, "the clip survived the panic");
+}
+
+#[test]
+fn closing_in_the_middle_of_work_is_quick() {
+    let Setup { worker, wakes } = worker(Duration::from_millis(30), None);
+    worker.send(Request::OpenPack(PackSource::Embedded));
+    let path = (0..10).fold(start(), |path, _| path.then(vec![1; 4], 0));
+    worker.send(refine(&path));
+    std::thread::sleep(Duration::from_millis(100));
+    let asked = Instant::now();
+    drop(worker);
+    assert!(asked.elapsed() < Duration::from_secs(1), "took {:?}", asked.elapsed());
+    let woken = wakes.load(Ordering::Relaxed);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(wakes.load(Ordering::Relaxed), woken, "the thread is gone");
+}
+
+#[test]
+fn a_refused_pack_leaves_the_open_one() {
+    let worker = opened(Duration::ZERO, None);
+    let job = worker.send(Request::OpenPack(PackSource::Folder("elsewhere".into())));
+    let events = until_end(&worker, job);
+    let Some(Event::Failed { reason, .. }) = events.last() else { panic!("{events:?}") };
+    assert_eq!(reason, "elsewhere is no pack");
+    let job = worker.send(refine(&start().then(vec![1; 4], 0)));
+    assert!(matches!(until_end(&worker, job).last(), Some(Event::Finished { .. })));
+}
+
+#[test]
+fn work_without_a_pack_is_refused_in_words() {
+    let worker = worker(Duration::ZERO, None).worker;
+    let job = worker.send(refine(&start().then(vec![1; 4], 0)));
+    let events = until_end(&worker, job);
+    assert!(matches!(events.last(), Some(Event::Failed { reason, .. }) if reason.contains("no pack")));
+    let silence = worker.events().recv_timeout(Duration::from_millis(50));
+    assert!(matches!(silence, Err(RecvTimeoutError::Timeout)));
+}

@@ -1,0 +1,198 @@
+//! The worker's thread: takes one job after another and does it.
+
+use std::any::Any;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::eta::Eta;
+use super::queue::{Job, Queue};
+use super::{Event, PackSource, Progress, Request};
+use crate::rollout::{ClipKey, ClipQuality, ClipStore, Models, RunError, Runner, Stage, Watch};
+
+/// Opens packs on the worker's thread and device; an error is one sentence for people.
+pub type Opener = dyn FnMut(&PackSource) -> Result<Box<dyn Models>, String>;
+
+/// Called once on every new thread, so that a thread started after a panic begins with a fresh device.
+pub type MakeOpener = dyn Fn() -> Box<Opener> + Send + Sync;
+
+/// Previews decoded while a clip is sampled; each costs a whole decode.
+const PREVIEWS_PER_CLIP: usize = 3;
+
+fn run(queue: &Queue, make_opener: &MakeOpener, store: &ClipStore) {
+    let mut desk = Desk { opener: make_opener(), store: store.clone(), runner: None };
+    while let Some(job) = queue.next() {
+        let outcome = catch_unwind(AssertUnwindSafe(|| desk.work(&job, queue)));
+        match outcome {
+            Ok(event) => queue.finish(&job, event),
+            Err(panic) => {
+                queue.die(said(&*panic));
+                // Taking apart what the panic left may panic as well; that news is of no use.
+                catch_unwind(AssertUnwindSafe(|| drop(desk))).ok();
+                return;
+            }
+        }
+    }
+}
+
+enum Refusal {
+    Run(RunError),
+    Open(String),
+    NoPack,
+}
+
+impl From<RunError> for Refusal {
+    fn from(error: RunError) -> Self {
+        Self::Run(error)
+    }
+}
+
+/// What the thread works with.
+struct Desk {
+    opener: Box<Opener>,
+    store: ClipStore,
+    runner: Option<Runner>,
+}
+
+impl Desk {
+    fn work(&mut self, job: &Job, queue: &Queue) -> Event {
+        let mut reporter = Reporter { job, queue, eta: Eta::default(), started: Instant::now() };
+        match self.done(job, &mut reporter) {
+            Ok(()) => Event::Finished { job: job.id },
+            Err(Refusal::Run(RunError::Cancelled)) => Event::Cancelled { job: job.id },
+            Err(Refusal::Run(error)) => Event::Failed { job: job.id, reason: error.to_string() },
+            Err(Refusal::Open(reason)) => Event::Failed { job: job.id, reason },
+            Err(Refusal::NoPack) => {
+                Event::Failed { job: job.id, reason: "no pack is open: open one first".to_owned() }
+            }
+        }
+    }
+
+    fn done(&mut self, job: &Job, reporter: &mut Reporter<'_>) -> Result<(), Refusal> {
+        let id = job.id;
+        let runner = self.runner.as_ref().ok_or(Refusal::NoPack);
+        match &job.request {
+            Request::OpenPack(source) => self.open(source, reporter)?,
+            Request::Extend { path, parent, fixed, origin, sampling } => {
+                let runner = runner?;
+                let predictions = runner.predict(path, fixed, sampling, reporter)?;
+                let codes = predictions.iter().map(|p| p.code).collect();
+                reporter.say(Event::Predicted {
+                    job: id,
+                    parent: *parent,
+                    origin: origin.clone(),
+                    predictions,
+                    seed: sampling.seed,
+                });
+                runner.coarse(&path.then(codes, sampling.seed), reporter)?;
+            }
+            Request::Coarse { path, .. } => {
+                runner?.coarse(path, reporter)?;
+            }
+            Request::Refine { path, sampling } => {
+                runner?.refine(path, sampling, reporter)?;
+            }
+            Request::Candidates { path, parent, count, sampling } => {
+                let candidates = runner?.candidates(path, *count, sampling, reporter)?;
+                reporter.say(Event::CandidatesReady { job: id, parent: *parent, candidates });
+            }
+            Request::Encode { frames } => {
+                let clips = runner?.encode(frames, reporter)?;
+                reporter.say(Event::Encoded { job: id, clips });
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a pack; when it is refused, the one that was open stays.
+    fn open(&mut self, source: &PackSource, reporter: &mut Reporter<'_>) -> Result<(), Refusal> {
+        reporter.begin(Stage::ReadingWeights, 1)?;
+        let models = (self.opener)(source).map_err(Refusal::Open)?;
+        let pack = models.pack().clone();
+        self.runner = Some(Runner::new(models, self.store.clone(), PREVIEWS_PER_CLIP));
+        reporter.say(Event::PackOpened { job: reporter.job.id, pack });
+        Ok(())
+    }
+}
+
+/// Turns what the runner finishes into events.
+struct Reporter<'a> {
+    job: &'a Job,
+    queue: &'a Queue,
+    eta: Eta,
+    started: Instant,
+}
+
+impl Reporter<'_> {
+    fn say(&self, event: Event) {
+        self.queue.report(self.job, event);
+    }
+
+    fn begin(&mut self, stage: Stage, total: usize) -> Result<(), RunError> {
+        match self.step(stage, 0, total) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(RunError::Cancelled),
+        }
+    }
+}
+
+impl Watch for Reporter<'_> {
+    fn step(&mut self, stage: Stage, done: usize, total: usize) -> ControlFlow<()> {
+        if self.job.cancelled.load(Ordering::Relaxed) {
+            return ControlFlow::Break(());
+        }
+        let left = self.eta.finished(stage, done, total, self.started.elapsed());
+        self.say(Event::Progressed {
+            job: self.job.id,
+            progress: Progress { stage, done, total, left },
+        });
+        ControlFlow::Continue(())
+    }
+
+    fn clip_ready(&mut self, key: ClipKey, quality: ClipQuality) {
+        self.say(Event::ClipReady { job: self.job.id, key, quality });
+    }
+}
+
+/// What a panic said, in one line.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    let first = text.lines().next().unwrap_or(text);
+    format!("the engine stopped unexpectedly: {first}")
+}
+
+/// A thread that is running, and the news of its end.
+pub(super) struct Running {
+    handle: std::thread::JoinHandle<()>,
+    ended: std::sync::mpsc::Receiver<()>,
+}
+
+impl Running {
+    pub fn start(queue: Arc<Queue>, make_opener: Arc<MakeOpener>, store: ClipStore) -> Self {
+        let (ending, ended) = std::sync::mpsc::channel::<()>();
+        let handle = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || {
+                // Dropped when the thread ends, which the receiver notices.
+                let _ending = ending;
+                run(&queue, &*make_opener, &store);
+            })
+            .expect("a thread can be started");
+        Self { handle, ended }
+    }
+
+    /// Waits for the thread's end, but not for ever: a step on the device cannot be interrupted.
+    pub fn join_within(self, bound: std::time::Duration) {
+        use std::sync::mpsc::RecvTimeoutError;
+        if let Err(RecvTimeoutError::Disconnected) = self.ended.recv_timeout(bound) {
+            // A panic was reported where it happened.
+            self.handle.join().ok();
+        }
+    }
+}

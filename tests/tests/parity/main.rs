@@ -1,0 +1,193 @@
+//! Agreement with the reference: runs every golden case of a folder and prints a line for each.
+//!
+//! A case is `NAME.json` beside `NAME.safetensors`. What to run comes from the JSON's `module`
+//! field, never from the name, so a folder of new cases needs no new code:
+//! `PARITY_DIR=folder cargo test --release -p studio-tests --test parity`.
+//! `PARITY_DEVICE=vulkan` runs the kinds meant for it on a software Vulkan adapter instead of the
+//! CPU backend, with ten times the tolerance. Words on the command line pick cases by name.
+
+mod case;
+mod chain;
+mod dldm;
+mod policy;
+mod vdm;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use burn::tensor::Device;
+
+use crate::case::{Case, Checks, Failure};
+
+/// One sort of case: how it is recognised and how it is run.
+pub struct Kind {
+    /// The reference class the case's `module` field names first.
+    pub class: &'static str,
+    /// A further word its `module` field must have; empty for none.
+    pub also: &'static str,
+    /// Whether it also runs on software Vulkan.
+    pub on_vulkan: bool,
+    pub run: fn(&Case, &mut Checks) -> Result<(), Failure>,
+}
+
+impl Kind {
+    fn matches(&self, case: &Case) -> bool {
+        case.class() == self.class
+            && case
+                .module_words()
+                .any(|w| self.also.is_empty() || w == self.also)
+    }
+}
+
+fn registry() -> Vec<Kind> {
+    let mut kinds = dldm::kinds();
+    kinds.extend(vdm::kinds());
+    kinds.extend(policy::kinds());
+    kinds.extend(chain::kinds());
+    kinds
+}
+
+/// The kind of a case: of several that match, the one that asks for the further word.
+fn kind_of<'a>(kinds: &'a [Kind], case: &Case) -> Option<&'a Kind> {
+    let matching = kinds.iter().filter(|kind| kind.matches(case));
+    matching.max_by_key(|kind| kind.also.len())
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Target {
+    Cpu,
+    SoftwareVulkan,
+}
+
+impl Target {
+    fn from_environment() -> Result<Self, Failure> {
+        match std::env::var("PARITY_DEVICE").as_deref() {
+            Err(_) | Ok("" | "cpu") => Ok(Self::Cpu),
+            Ok("vulkan") => Ok(Self::SoftwareVulkan),
+            Ok(other) => Err(format!("PARITY_DEVICE is {other:?}, use cpu or vulkan").into()),
+        }
+    }
+
+    fn device(self) -> Result<Device, Failure> {
+        match self {
+            Self::Cpu => Ok(Device::flex()),
+            Self::SoftwareVulkan => software_vulkan(),
+        }
+    }
+
+    fn tolerance_factor(self) -> f64 {
+        match self {
+            Self::Cpu => 1.0,
+            Self::SoftwareVulkan => 10.0,
+        }
+    }
+}
+
+#[cfg(feature = "gpu")]
+fn software_vulkan() -> Result<Device, Failure> {
+    use burn::tensor::DeviceKind;
+    let options = Device::wgpu_options().device_kind(DeviceKind::Cpu);
+    let device = options.init().map_err(|e| {
+        format!("no software Vulkan adapter ({e}); install Mesa's lavapipe (mesa-vulkan-drivers)")
+    })?;
+    Ok(device)
+}
+
+#[cfg(not(feature = "gpu"))]
+fn software_vulkan() -> Result<Device, Failure> {
+    Err("PARITY_DEVICE=vulkan needs the cargo feature gpu".into())
+}
+
+/// The `NAME.json` files of a folder, sorted.
+fn case_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let listing = std::fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let mut files = Vec::new();
+    for entry in listing {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "json") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Runs one case; a panic inside counts as its failure, so that the others still run.
+fn run_case(kind: &Kind, case: &Case, checks: &mut Checks) -> Result<(), Failure> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| (kind.run)(case, checks)));
+    match outcome {
+        Ok(result) => result?,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            return Err(format!("panicked: {}", text.unwrap_or("no message")).into());
+        }
+    }
+    checks.finish(case)
+}
+
+fn run(folder: &Path, words: &[String]) -> Result<bool, Failure> {
+    let target = Target::from_environment()?;
+    let device = target.device()?;
+    let kinds = registry();
+    let (mut passed, mut failed, mut left_out) = (0, 0, 0);
+    for file in case_files(folder)? {
+        let name = file
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if !words.is_empty() && !words.iter().any(|w| name.contains(w.as_str())) {
+            continue;
+        }
+        let started = Instant::now();
+        let mut checks = Checks::new(target.tolerance_factor());
+        let outcome = Case::read(&file, &device).and_then(|case| match kind_of(&kinds, &case) {
+            None => Err(format!("no kind for module {:?}", case.module()).into()),
+            Some(kind) if target == Target::SoftwareVulkan && !kind.on_vulkan => Ok(false),
+            Some(kind) => run_case(kind, &case, &mut checks).map(|()| true),
+        });
+        let seconds = started.elapsed().as_secs_f64();
+        match outcome {
+            Ok(false) => left_out += 1,
+            Ok(true) => {
+                passed += 1;
+                println!("ok    {name:<40} {} {seconds:6.2} s", checks.summary());
+            }
+            Err(failure) => {
+                failed += 1;
+                println!(
+                    "FAIL  {name:<40} {} {seconds:6.2} s\n      {failure}",
+                    checks.summary()
+                );
+            }
+        }
+    }
+    if target == Target::SoftwareVulkan {
+        println!("{left_out} cases are of kinds that run on the CPU backend only");
+    }
+    println!("{passed} passed, {failed} failed in {}", folder.display());
+    if passed + failed == 0 {
+        return Err(format!("no case to run in {}", folder.display()).into());
+    }
+    Ok(failed == 0)
+}
+
+fn main() -> ExitCode {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/parity");
+    let folder = std::env::var_os("PARITY_DIR").map_or(own, PathBuf::from);
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-'))
+        .collect();
+    match run(&folder, &words) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("parity: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
