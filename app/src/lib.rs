@@ -1,1 +1,14 @@
-//! Studio library.
+//! The studio: its window, its panels and its command line. All computing is the engine's.
+
+#[cfg(feature = "window")]
+pub mod commands;
+#[cfg(feature = "window")]
+pub mod panels;
+#[cfg(feature = "window")]
+pub mod state;
+#[cfg(feature = "window")]
+pub mod studio;
+#[cfg(feature = "window")]
+pub mod theme;
+#[cfg(feature = "window")]
+pub mod widgets;

@@ -14,6 +14,7 @@ pub mod session;
 pub mod toasts;
 pub mod world;
 
+
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -25,6 +26,7 @@ use ::engine::rollout::{NodeId, Sampling};
 use ::engine::worker::{JobId, PackSource, PackSummary};
 
 pub use engine::Engine;
+pub use play::reference_frame;
 
 use crate::state::Settings;
 use crate::theme;

@@ -70,7 +70,7 @@ impl CodeStrip<'_> {
 }
 
 fn show_cell(ui: &mut Ui, theme: &Theme, rect: Rect, column: usize, row: usize, cell: Cell) -> Response {
-    let id = ui.id().with(("code", column, row));
+    let id = ui.scope_id().with(("code", column, row));
     let response = ui.interact(rect, id, Sense::click());
     let label = if cell.probability.is_nan() {
         format!("Code {} at step {}, query {}", cell.code, column + 1, row + 1)

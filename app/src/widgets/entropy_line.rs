@@ -7,7 +7,7 @@ use crate::theme::{Theme, sans};
 /// Draws `bits` (NaN where nobody predicted) over `places` equal places of `area`, with a mark at
 /// `now` (0..1 of the width).
 pub fn show(ui: &mut Ui, theme: &Theme, area: Rect, bits: &[f32], places: usize, now: Option<f32>) {
-    let response = ui.interact(area, ui.id().with("entropy"), Sense::hover());
+    let response = ui.interact(area, ui.scope_id().with("entropy"), Sense::hover());
     let known: Vec<f32> = bits.iter().copied().filter(|b| b.is_finite()).collect();
     let mean = known.iter().sum::<f32>() / known.len().max(1) as f32;
     response.widget_info(|| {
