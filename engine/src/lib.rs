@@ -1,9 +1,13 @@
 //! VideoWorld 2 at any size: its networks, their training, rollouts and maps. Knows no user interface.
 
 pub mod craft;
+pub mod dldm;
 pub mod gpu;
 pub mod media;
 pub mod pack;
+pub mod policy;
 pub mod rollout;
+pub mod train;
+pub mod vdm;
 pub mod weights;
 pub mod worker;

@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn the_filter_is_antialiased() {
-        let checkers = Frame::from_fn(96, 64, |x, y| Rgb([if (x + y) % 2 == 0 { 0 } else { 255 }; 3]));
+        let checkers =
+            Frame::from_fn(96, 64, |x, y| Rgb([if (x + y) % 2 == 0 { 0 } else { 255 }; 3]));
         let fitted = Fit::Crop.apply(&checkers, SIZE);
         assert!(fitted.pixels().all(|p| (120..=135).contains(&p[0])), "a checkerboard turns grey");
     }

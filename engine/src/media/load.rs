@@ -47,9 +47,8 @@ pub fn image_from_bytes(bytes: &[u8], name: &str) -> Result<Frame, MediaError> {
         name: name.to_owned(),
         reason: error.to_string(),
     };
-    let reader = || {
-        ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| reason(&e))
-    };
+    let reader =
+        || ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| reason(&e));
     let (width, height) = reader()?.into_dimensions().map_err(|e| reason(&e))?;
     check_size(name, FrameSize { height, width })?;
     let mut reader = reader()?;

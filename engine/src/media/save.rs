@@ -119,9 +119,7 @@ pub fn write_gif(path: &Path, frames: &[Frame], fps: f32) -> Result<(), MediaErr
         let delay = Delay::from_numer_denom_ms(1_000_000, (fps * 1000.0).round() as u32);
         for frame in frames {
             let rgba: RgbaImage = image::DynamicImage::ImageRgb8(frame.clone()).into_rgba8();
-            encoder
-                .encode_frame(image::Frame::from_parts(rgba, 0, 0, delay))
-                .map_err(refused)?;
+            encoder.encode_frame(image::Frame::from_parts(rgba, 0, 0, delay)).map_err(refused)?;
         }
     }
     write_atomic(path, &bytes)

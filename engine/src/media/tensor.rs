@@ -34,11 +34,8 @@ pub fn tensor_from_frames(frames: &[&Frame], device: &Device) -> Tensor<5> {
 pub fn frames_from_tensor(video: Tensor<5>) -> Vec<Frame> {
     let [batch, channels, time, height, width] = video.dims();
     assert_eq!([batch, channels], [1, 3], "one video of three channels");
-    let values: Vec<f32> = video
-        .into_data()
-        .convert::<f32>()
-        .try_into_vec()
-        .expect("converted to f32 just above");
+    let values: Vec<f32> =
+        video.into_data().convert::<f32>().try_into_vec().expect("converted to f32 just above");
     let plane = height * width;
     (0..time)
         .map(|t| {

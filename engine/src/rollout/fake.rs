@@ -111,7 +111,9 @@ impl Models for FakeModels {
                 code,
                 probability: if code == favourite { 0.5 } else { 0.1 },
                 entropy_bits: 2.0,
-                alternatives: (0..4).map(|i| ((favourite + i) % 20, 0.5 / f32::from(i + 1))).collect(),
+                alternatives: (0..4)
+                    .map(|i| ((favourite + i) % 20, 0.5 / f32::from(i + 1)))
+                    .collect(),
             });
             if on_code(idx).is_break() {
                 return None;

@@ -70,21 +70,13 @@ mod tests {
             task: Task::Boat,
             clips: clips
                 .iter()
-                .map(|(codes, seed)| ClipChoice {
-                    codes: codes.to_vec(),
-                    seed: *seed,
-                })
+                .map(|(codes, seed)| ClipChoice { codes: codes.to_vec(), seed: *seed })
                 .collect(),
         }
     }
 
     fn sampling(refine_steps: usize) -> Sampling {
-        Sampling {
-            temperature: 1.0,
-            seed: 0,
-            refine_steps,
-            guidance: 7.0,
-        }
+        Sampling { temperature: 1.0, seed: 0, refine_steps, guidance: 7.0 }
     }
 
     #[test]

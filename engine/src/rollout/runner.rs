@@ -225,15 +225,10 @@ impl Runner {
     }
 
     /// The coarse video of the last clip of `path`, painting what is missing up to it.
-    fn coarse_chain(
-        &self,
-        path: &Path,
-        watch: &mut dyn Watch,
-    ) -> Result<Arc<HostVideo>, RunError> {
+    fn coarse_chain(&self, path: &Path, watch: &mut dyn Watch) -> Result<Arc<HostVideo>, RunError> {
         let count = path.clips.len();
-        let keys: Vec<ClipKey> = (1..=count)
-            .map(|n| ClipKey::coarse(&self.pack().id, &path.first_clips(n)))
-            .collect();
+        let keys: Vec<ClipKey> =
+            (1..=count).map(|n| ClipKey::coarse(&self.pack().id, &path.first_clips(n))).collect();
         let found = (1..=count).rev().find_map(|n| Some((n, self.store.video(keys[n - 1])?)));
         let (done, mut first) = match found {
             Some((n, video)) if n == count => return Ok(video),
@@ -464,8 +459,7 @@ mod tests {
         let (runner, _) = runner(1 << 20);
         let mut log = Log::default();
         let path = start().then(vec![1, 2, 3, 4], 0);
-        let predicted =
-            runner.predict(&path, &[(2, 17)], &sampling(0.0, 0), &mut log).unwrap();
+        let predicted = runner.predict(&path, &[(2, 17)], &sampling(0.0, 0), &mut log).unwrap();
         let codes: Vec<u16> = predicted.iter().map(|p| p.code).collect();
         // The fake's favourite is the sum of all codes before, modulo 20.
         assert_eq!(codes, [10, 0, 17, 17]);
@@ -479,8 +473,7 @@ mod tests {
     #[test]
     fn candidates_are_ranked_and_painted() {
         let (runner, calls) = runner(1 << 20);
-        let candidates =
-            runner.candidates(&start(), 3, &sampling(1.0, 0), &mut Unwatched).unwrap();
+        let candidates = runner.candidates(&start(), 3, &sampling(1.0, 0), &mut Unwatched).unwrap();
         assert_eq!(candidates.len(), 3);
         assert!(candidates.windows(2).all(|w| w[0].probability >= w[1].probability));
         assert!(candidates.iter().all(|c| c.predictions[0].code == c.code));

@@ -31,7 +31,9 @@ pub enum SessionError {
     Read { path: String, source: std::io::Error },
     #[error("{0} is no session of this program: {1}")]
     Foreign(String, String),
-    #[error("{path} was written by a newer version (format {found}, this one reads up to {FORMAT}): update the program")]
+    #[error(
+        "{path} was written by a newer version (format {found}, this one reads up to {FORMAT}): update the program"
+    )]
     Newer { path: String, found: u32 },
     #[error(transparent)]
     Media(#[from] MediaError),
@@ -101,8 +103,7 @@ impl Session {
     /// Fails on text that is no session, and on one of a newer format.
     pub fn from_json(text: &str, name: &str) -> Result<Self, SessionError> {
         let foreign = |reason: String| SessionError::Foreign(name.to_owned(), reason);
-        let format: FormatOnly =
-            serde_json::from_str(text).map_err(|e| foreign(e.to_string()))?;
+        let format: FormatOnly = serde_json::from_str(text).map_err(|e| foreign(e.to_string()))?;
         if format.format > FORMAT {
             return Err(SessionError::Newer { path: name.to_owned(), found: format.format });
         }
@@ -157,12 +158,8 @@ mod tests {
             entropy_bits: 3.5,
             alternatives: vec![(code, 0.25), (9, 0.1)],
         };
-        let first = rollout.grow(
-            Rollout::ROOT,
-            Origin::Policy,
-            vec![prediction(4), prediction(5)],
-            11,
-        );
+        let first =
+            rollout.grow(Rollout::ROOT, Origin::Policy, vec![prediction(4), prediction(5)], 11);
         let recorded = vec![CodePrediction::recorded(1), CodePrediction::recorded(2)];
         rollout.grow(first, Origin::Recorded { source: "clip.gif".into() }, recorded, 0);
         let chosen = Origin::Chosen { position: 1, code: 6 };
@@ -209,6 +206,9 @@ mod tests {
         assert!(refused(&text.replace("\"format\": 1", "\"format\": 2")).contains("newer version"));
         assert!(refused(&text.replace("\"parent\": 1", "\"parent\": 8")).contains("form a tree"));
         assert!(refused(&text.replace("\"current\": 1", "\"current\": 9")).contains("form a tree"));
-        assert!(refused(&text.replace("\"start_frame\": \"", "\"start_frame\": \"!")).contains("damaged"));
+        assert!(
+            refused(&text.replace("\"start_frame\": \"", "\"start_frame\": \"!"))
+                .contains("damaged")
+        );
     }
 }

@@ -20,20 +20,14 @@ impl HostVideo {
     /// Reads a video `[1, 3, time, height, width]` back from its device.
     pub fn read(video: Tensor<5>) -> Self {
         let shape = video.dims();
-        let values = video
-            .into_data()
-            .convert::<f32>()
-            .try_into_vec()
-            .expect("converted to f32 just above");
+        let values =
+            video.into_data().convert::<f32>().try_into_vec().expect("converted to f32 just above");
         Self { shape, values }
     }
 
     /// The same video on a device.
     pub fn on(&self, device: &Device) -> Tensor<5> {
-        Tensor::from_data(
-            TensorData::new(self.values.clone(), self.shape.to_vec()),
-            device,
-        )
+        Tensor::from_data(TensorData::new(self.values.clone(), self.shape.to_vec()), device)
     }
 
     fn bytes(&self) -> usize {
@@ -107,10 +101,7 @@ impl ClipStore {
     pub fn get(&self, key: ClipKey) -> Option<StoredClip> {
         let mut slots = self.slots();
         let slot = slots.touch(key)?;
-        Some(StoredClip {
-            clip: slot.clip.clone(),
-            quality: slot.quality,
-        })
+        Some(StoredClip { clip: slot.clip.clone(), quality: slot.quality })
     }
 
     /// Bytes in use and the budget.
@@ -147,8 +138,7 @@ impl ClipStore {
     }
 
     pub(crate) fn put_preview(&self, key: ClipKey, clip: Vec<Frame>, step: usize, of: usize) {
-        self.slots()
-            .put(key, clip, ClipQuality::Preview { step, of }, None);
+        self.slots().put(key, clip, ClipQuality::Preview { step, of }, None);
     }
 
     pub(crate) fn put_refined(&self, key: ClipKey, clip: Vec<Frame>, last: HostVideo) {
@@ -188,12 +178,7 @@ impl Slots {
             return;
         }
         self.clock += 1;
-        let slot = Slot {
-            clip: Arc::new(clip),
-            quality,
-            video,
-            last_used: self.clock,
-        };
+        let slot = Slot { clip: Arc::new(clip), quality, video, last_used: self.clock };
         self.used += slot.bytes();
         if let Some(old) = self.clips.insert(key, slot) {
             self.used -= old.bytes();
@@ -232,10 +217,7 @@ mod tests {
     }
 
     fn video() -> HostVideo {
-        HostVideo {
-            shape: [1, 3, 1, 1, 1],
-            values: vec![0.0; 3],
-        }
+        HostVideo { shape: [1, 3, 1, 1, 1], values: vec![0.0; 3] }
     }
 
     #[test]

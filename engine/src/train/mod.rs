@@ -2,15 +2,22 @@
 //!
 //! A run folder holds one folder a stage with its checkpoint, log and plot. Every stage resumes.
 
+mod joint;
 mod plot;
+mod policy;
 mod pool;
 mod run;
+mod stage;
+mod vae;
+mod vdm;
 mod warmup;
 
 use std::path::{Path, PathBuf};
 
+pub use policy::{EncodedTask, PolicyBatch, encode_episode, encode_many};
 pub use pool::{ClipPool, Subject, stack};
 pub use run::{Run, Schedule, Tick};
+pub use stage::{Recipe, RunFolder, Stage};
 
 /// Why training stopped before its end.
 #[derive(Debug, thiserror::Error)]

@@ -40,7 +40,8 @@ fn draw(
     rows: &[Vec<f64>],
 ) -> Result<(), Box<dyn std::error::Error>> {
     register_font();
-    let (background, text, line) = (RGBColor(14, 16, 20), RGBColor(138, 146, 163), RGBColor(242, 166, 90));
+    let (background, text, line) =
+        (RGBColor(14, 16, 20), RGBColor(138, 146, 163), RGBColor(242, 166, 90));
     let area = BitMapBackend::with_buffer(pixels, (WIDTH, height)).into_drawing_area();
     area.fill(&background)?;
     let x_end = rows.iter().map(|r| r[0]).fold(1.0, f64::max);

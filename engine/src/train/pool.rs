@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::craft::{Episode, Size, Split, Task};
-use crate::media::Frame;
+use crate::craft::{Episode, Split, Task};
+use crate::media::{Frame, FrameSize, tensor_from_frames};
 
 /// What a pool draws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl ClipPool {
     /// Starts drawing episodes from `first_seed` on and waits for the first `wait_for` clips.
     pub fn start(
         subject: Subject,
-        size: Size,
+        size: FrameSize,
         first_seed: u64,
         capacity: usize,
         wait_for: usize,
@@ -84,7 +84,7 @@ impl Drop for ClipPool {
 
 fn paint(
     subject: Subject,
-    size: Size,
+    size: FrameSize,
     first_seed: u64,
     capacity: usize,
     clips: &Mutex<Vec<Arc<PoolClip>>>,
@@ -108,22 +108,11 @@ fn paint(
     }
 }
 
-/// Frames of equal size and number as one tensor `[batch, 3, time, height, width]` in `[-1, 1]`.
+/// Clips of equal size and length as one tensor `[batch, 3, time, height, width]` in `[-1, 1]`.
 pub fn stack(clips: &[&[Frame]], device: &Device) -> Tensor<5> {
-    let (batch, time) = (clips.len(), clips[0].len());
-    let (width, height) = clips[0][0].dimensions();
-    let plane = (width * height) as usize;
-    let mut values = vec![0f32; batch * 3 * time * plane];
-    for (b, clip) in clips.iter().enumerate() {
-        for (t, frame) in clip.iter().enumerate() {
-            for (i, pixel) in frame.as_raw().chunks_exact(3).enumerate() {
-                for (c, value) in pixel.iter().enumerate() {
-                    let at = ((b * 3 + c) * time + t) * plane + i;
-                    values[at] = f32::from(*value) / 127.5 - 1.0;
-                }
-            }
-        }
-    }
-    let shape = [batch, 3, time, height as usize, width as usize];
-    Tensor::from_data(TensorData::new(values, shape), device)
+    let clips = clips.iter().map(|clip| {
+        let frames: Vec<&Frame> = clip.iter().collect();
+        tensor_from_frames(&frames, device)
+    });
+    Tensor::cat(clips.collect(), 0)
 }

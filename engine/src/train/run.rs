@@ -5,9 +5,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use burn::grad_clipping::GradientClippingConfig;
 use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
-use burn::grad_clipping::GradientClippingConfig;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -89,8 +89,8 @@ impl<'a, M: Module> Run<'a, M> {
         if checkpoint.is_dir() {
             let text = fs::read_to_string(checkpoint.join("state.json"))
                 .map_err(|e| TrainError::file(&checkpoint, e))?;
-            state = serde_json::from_str(&text)
-                .map_err(|e| TrainError::checkpoint(&checkpoint, e))?;
+            state =
+                serde_json::from_str(&text).map_err(|e| TrainError::checkpoint(&checkpoint, e))?;
             model = model
                 .try_load_file(checkpoint.join("model.bpk"))
                 .map_err(|e| TrainError::checkpoint(&checkpoint, e))?;
@@ -149,7 +149,10 @@ impl<'a, M: Module> Run<'a, M> {
     pub fn step(&mut self, loss: Tensor<1>, mut measures: Measures) -> Result<(), TrainError> {
         let value = f64::from(loss.clone().inner().into_scalar::<f32>());
         if !value.is_finite() {
-            return Err(TrainError::Diverged { stage: self.stage, iteration: self.state.iteration });
+            return Err(TrainError::Diverged {
+                stage: self.stage,
+                iteration: self.state.iteration,
+            });
         }
         let rate = self.learning_rate();
         let gradients = GradientsParams::from_grads(loss.backward(), &self.model);

@@ -5,13 +5,14 @@
 
 use std::path::Path;
 
+use burn::module::Module as _;
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
-use crate::craft::Size;
 use crate::dldm::{Dldm, DldmConfig};
+use crate::media::FrameSize;
 
 /// Share of the stage that trains encoder and decoder as a plain autoencoder.
 const AUTOENCODER_SHARE: f64 = 0.1;
@@ -30,7 +31,7 @@ const MOVING_THRESHOLD: f32 = 0.15;
 pub fn train(
     folder: &Path,
     config: &DldmConfig,
-    size: Size,
+    size: FrameSize,
     batch: usize,
     schedule: Schedule,
     device: &Device,
@@ -86,18 +87,17 @@ fn wrong_code_gap(
     model: &Dldm,
     video: &Tensor<5>,
     weight: &Tensor<5>,
-    out: &crate::dldm::Forward,
+    out: &crate::dldm::TrainOutput,
 ) -> f64 {
     let batch = video.dims()[0];
     if batch < 2 {
         return 0.0;
     }
     let codes = out.codes.clone().inner();
-    let rolled = Tensor::cat(
-        vec![codes.clone().slice_dim(0, 1..batch), codes.slice_dim(0, 0..1)],
-        0,
-    );
-    let wrong = model.valid().decode(out.features.clone().inner(), rolled);
+    let rolled =
+        Tensor::cat(vec![codes.clone().slice_dim(0, 1..batch), codes.slice_dim(0, 0..1)], 0);
+    let first = video.clone().inner().slice_dim(2, 0..1);
+    let wrong = model.valid().decode_from_frame(first, rolled);
     let mask = weight.clone().inner() - 1.0;
     let error = |painted: Tensor<5>| {
         let squared = (painted - video.clone().inner()).square() * mask.clone();

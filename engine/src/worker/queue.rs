@@ -33,13 +33,8 @@ struct State {
 
 impl Queue {
     pub fn new(events: Sender<Event>, wake: Box<dyn Fn() + Send + Sync>) -> Self {
-        let state = State {
-            events,
-            next_id: 1,
-            waiting: VecDeque::new(),
-            running: None,
-            open: true,
-        };
+        let state =
+            State { events, next_id: 1, waiting: VecDeque::new(), running: None, open: true };
         Self { state: Mutex::new(state), changed: Condvar::new(), wake }
     }
 

@@ -79,7 +79,10 @@ fn job_of(event: &Event) -> Option<JobId> {
 fn is_end(event: &Event) -> bool {
     matches!(
         event,
-        Event::Finished { .. } | Event::Cancelled { .. } | Event::Failed { .. } | Event::Died { .. }
+        Event::Finished { .. }
+            | Event::Cancelled { .. }
+            | Event::Failed { .. }
+            | Event::Died { .. }
     )
 }
 
@@ -112,7 +115,9 @@ fn a_step_predicts_paints_and_refines() {
     let codes: Vec<u16> = events
         .iter()
         .find_map(|event| match event {
-            Event::Predicted { predictions, .. } => Some(predictions.iter().map(|p| p.code).collect()),
+            Event::Predicted { predictions, .. } => {
+                Some(predictions.iter().map(|p| p.code).collect())
+            }
             _ => None,
         })
         .unwrap();
@@ -227,7 +232,9 @@ fn work_without_a_pack_is_refused_in_words() {
     let worker = worker(Duration::ZERO, None).worker;
     let job = worker.send(refine(&start().then(vec![1; 4], 0)));
     let events = until_end(&worker, job);
-    assert!(matches!(events.last(), Some(Event::Failed { reason, .. }) if reason.contains("no pack")));
+    assert!(
+        matches!(events.last(), Some(Event::Failed { reason, .. }) if reason.contains("no pack"))
+    );
     let silence = worker.events().recv_timeout(Duration::from_millis(50));
     assert!(matches!(silence, Err(RecvTimeoutError::Timeout)));
 }

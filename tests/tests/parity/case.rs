@@ -51,11 +51,7 @@ impl Case {
             };
             tensors.insert(name.to_owned(), stored);
         }
-        Ok(Self {
-            json,
-            tensors,
-            device: device.clone(),
-        })
+        Ok(Self { json, tensors, device: device.clone() })
     }
 
     pub fn device(&self) -> &Device {
@@ -101,16 +97,11 @@ impl Case {
 
     /// The names of tensors that begin with `prefix`, without it.
     pub fn names<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
-        self.tensors
-            .keys()
-            .filter_map(move |name| name.strip_prefix(prefix))
+        self.tensors.keys().filter_map(move |name| name.strip_prefix(prefix))
     }
 
     pub fn stored(&self, name: &str) -> Result<&Stored, Failure> {
-        Ok(self
-            .tensors
-            .get(name)
-            .ok_or_else(|| format!("the case has no tensor {name}"))?)
+        Ok(self.tensors.get(name).ok_or_else(|| format!("the case has no tensor {name}"))?)
     }
 
     /// A stored tensor on the case's device.
@@ -171,10 +162,7 @@ fn numbers(data: &[u8], dtype: Dtype) -> Result<Vec<f64>, Failure> {
         Dtype::I64 => |w| w as i64 as f64,
         other => return Err(format!("number type {other:?} is not known").into()),
     };
-    Ok(data
-        .chunks_exact(dtype.bitsize() / 8)
-        .map(|b| read(word(b)))
-        .collect())
+    Ok(data.chunks_exact(dtype.bitsize() / 8).map(|b| read(word(b))).collect())
 }
 
 /// The largest error of a case so far, relative to what is allowed.
@@ -195,12 +183,7 @@ pub struct Checks {
 impl Checks {
     /// `factor` widens every tolerance; whole numbers must agree all the same.
     pub fn new(factor: f64) -> Self {
-        Self {
-            factor,
-            compared: BTreeSet::new(),
-            worst: None,
-            excesses: Vec::new(),
-        }
+        Self { factor, compared: BTreeSet::new(), worst: None, excesses: Vec::new() }
     }
 
     /// Compares a tensor with the stored one of that name.
@@ -270,11 +253,7 @@ impl Checks {
             self.excesses.push(problem);
             return Ok(());
         }
-        let mut worst = Worst {
-            name: name.to_owned(),
-            error: 0.0,
-            allowed: atol,
-        };
+        let mut worst = Worst { name: name.to_owned(), error: 0.0, allowed: atol };
         for (a, b) in found.iter().zip(&wanted.values) {
             let allowed = atol + rtol * b.abs();
             let error = if a == b { 0.0 } else { (a - b).abs() };
@@ -286,13 +265,9 @@ impl Checks {
         }
         if worst.error > worst.allowed {
             let Worst { error, allowed, .. } = worst;
-            self.excesses
-                .push(format!("{name}: error {error:.3e}, allowed {allowed:.3e}"));
+            self.excesses.push(format!("{name}: error {error:.3e}, allowed {allowed:.3e}"));
         }
-        let so_far = self
-            .worst
-            .as_ref()
-            .map_or(-1.0, |w| ratio(w.error, w.allowed));
+        let so_far = self.worst.as_ref().map_or(-1.0, |w| ratio(w.error, w.allowed));
         if ratio(worst.error, worst.allowed) > so_far {
             self.worst = Some(worst);
         }
@@ -310,21 +285,12 @@ impl Checks {
         if self.compared.is_empty() {
             problems.push("nothing was compared".into());
         }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(problems.join("\n      ").into())
-        }
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("\n      ").into()) }
     }
 
     /// How many tensors were compared, and the worst of them.
     pub fn summary(&self) -> String {
-        let Some(Worst {
-            name,
-            error,
-            allowed,
-        }) = &self.worst
-        else {
+        let Some(Worst { name, error, allowed }) = &self.worst else {
             return "nothing compared".into();
         };
         let count = self.compared.len();

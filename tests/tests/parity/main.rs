@@ -35,9 +35,7 @@ pub struct Kind {
 impl Kind {
     fn matches(&self, case: &Case) -> bool {
         case.class() == self.class
-            && case
-                .module_words()
-                .any(|w| self.also.is_empty() || w == self.also)
+            && case.module_words().any(|w| self.also.is_empty() || w == self.also)
     }
 }
 
@@ -134,11 +132,7 @@ fn run(folder: &Path, words: &[String]) -> Result<bool, Failure> {
     let kinds = registry();
     let (mut passed, mut failed, mut left_out) = (0, 0, 0);
     for file in case_files(folder)? {
-        let name = file
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if !words.is_empty() && !words.iter().any(|w| name.contains(w.as_str())) {
             continue;
         }
@@ -158,10 +152,7 @@ fn run(folder: &Path, words: &[String]) -> Result<bool, Failure> {
             }
             Err(failure) => {
                 failed += 1;
-                println!(
-                    "FAIL  {name:<40} {} {seconds:6.2} s\n      {failure}",
-                    checks.summary()
-                );
+                println!("FAIL  {name:<40} {} {seconds:6.2} s\n      {failure}", checks.summary());
             }
         }
     }
@@ -178,10 +169,7 @@ fn run(folder: &Path, words: &[String]) -> Result<bool, Failure> {
 fn main() -> ExitCode {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/parity");
     let folder = std::env::var_os("PARITY_DIR").map_or(own, PathBuf::from);
-    let words: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|a| !a.starts_with('-'))
-        .collect();
+    let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     match run(&folder, &words) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

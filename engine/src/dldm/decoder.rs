@@ -1,0 +1,163 @@
+//! The decoder: the first frame's features, repeated, take from the codes what happens next.
+//! Mirrors `LDM_V2` of the reference.
+
+use burn::module::Module;
+use burn::tensor::activation::silu;
+use burn::tensor::{Device, Tensor};
+
+use super::attention::{CrossAttention, SelfAttention};
+use super::config::DldmConfig;
+use super::conv::{CausalConv3dConfig, FactorizedConv, factorized_conv, run_factorized};
+use super::norm::CausalNormalize;
+use super::patcher::HaarPatcher;
+use super::resample::HybridUpsample;
+use super::resnet::ResnetBlock;
+
+const IMAGE_CHANNELS: usize = 3;
+/// Scale of the last layer's fresh weights when the network predicts a change: near "no change".
+const RESIDUAL_GAIN: f64 = 0.05;
+
+/// Attention to the codes, within frames, and along time.
+type CodeAttention = (CrossAttention, SelfAttention, SelfAttention);
+
+fn code_attention(channels: usize, context_channels: usize, device: &Device) -> CodeAttention {
+    (
+        CrossAttention::new(channels, context_channels, device),
+        SelfAttention::spatial(channels, device),
+        SelfAttention::temporal(channels, device),
+    )
+}
+
+fn attend(attention: &CodeAttention, x: Tensor<5>, context: &Tensor<3>) -> Tensor<5> {
+    let later = x.dims()[1] - 1;
+    // The first frame is given: no code says anything about it.
+    let first = x.clone().narrow(1, 0, 1);
+    let rest = attention.0.forward(x.narrow(1, 1, later), context.clone());
+    let x = Tensor::cat(vec![first, rest], 1);
+    attention.2.forward(attention.1.forward(x))
+}
+
+/// The residual blocks at one size.
+#[derive(Module, Debug)]
+struct UpLevel {
+    block: Vec<ResnetBlock>,
+    /// One a block, or none at all.
+    attn: Vec<CodeAttention>,
+    upsample: Option<HybridUpsample>,
+}
+
+impl UpLevel {
+    fn forward(&self, x: Tensor<5>, context: &Tensor<3>) -> Tensor<5> {
+        let mut x = x;
+        for (i, block) in self.block.iter().enumerate() {
+            x = block.forward(x);
+            if let Some(attention) = self.attn.get(i) {
+                x = attend(attention, x, context);
+            }
+        }
+        match &self.upsample {
+            Some(upsample) => upsample.forward(x),
+            None => x,
+        }
+    }
+}
+
+/// The innermost blocks.
+#[derive(Module, Debug)]
+struct Middle {
+    block_1: ResnetBlock,
+    attn_1: CodeAttention,
+    block_2: ResnetBlock,
+}
+
+/// The decoder of a [`super::Dldm`].
+#[derive(Module, Debug)]
+pub struct Decoder {
+    conv_in: FactorizedConv,
+    mid: Middle,
+    /// Outermost first, as in the encoder.
+    up: Vec<UpLevel>,
+    norm_out: CausalNormalize,
+    conv_out: FactorizedConv,
+    num_queries: usize,
+    #[module(skip)]
+    patcher: HaarPatcher,
+}
+
+impl Decoder {
+    pub fn new(config: &DldmConfig, device: &Device) -> Self {
+        let patched = IMAGE_CHANNELS * config.patch_size.pow(3);
+        let halvings = config.num_halvings();
+        let levels = config.num_levels();
+        let width = config.feature_channels();
+        let mut channels = width;
+        let up = (0..levels).rev().map(|level| {
+            let out = config.level_channels(level);
+            let block = (0..=config.num_res_blocks).map(|_| {
+                let block = ResnetBlock::new(channels, out, device);
+                channels = out;
+                block
+            });
+            let block: Vec<ResnetBlock> = block.collect();
+            let attended = if config.decoder_has_attention(level) { block.len() } else { 0 };
+            let doubles = levels - 1 - level < halvings;
+            UpLevel {
+                block,
+                attn: (0..attended).map(|_| code_attention(out, width, device)).collect(),
+                upsample: (level > 0).then(|| HybridUpsample::new(out, doubles, false, device)),
+            }
+        });
+        let mut up: Vec<UpLevel> = up.collect();
+        up.reverse();
+
+        let mut conv_out = factorized_conv(channels, patched, device);
+        if config.residual_from_first_frame {
+            let last = CausalConv3dConfig::new(patched, patched, [3, 1, 1]);
+            conv_out[1] = CausalConv3dConfig { gain: RESIDUAL_GAIN, ..last }.init(device);
+        }
+        Self {
+            conv_in: factorized_conv(config.z_channels, width, device),
+            mid: Middle {
+                block_1: ResnetBlock::new(width, width, device),
+                attn_1: code_attention(width, width, device),
+                block_2: ResnetBlock::new(width, width, device),
+            },
+            up,
+            norm_out: CausalNormalize::per_frame(channels, device),
+            conv_out,
+            num_queries: config.num_queries,
+            patcher: HaarPatcher::new(config.patch_size),
+        }
+    }
+
+    pub fn num_queries(&self) -> usize {
+        self.num_queries
+    }
+
+    /// # Shapes
+    /// - features: `[batch, step, channel, height, width]`; only the first step is used
+    /// - tokens: `[batch, token, z channel, 1, 1]`
+    /// - result: `[batch, 3, frame, height, width]`
+    pub fn forward(&self, features: Tensor<5>, tokens: Tensor<5>) -> Tensor<5> {
+        let steps = tokens.dims()[1] / self.num_queries + 1;
+        self.continue_from(features.narrow(1, 0, 1).repeat_dim(1, steps), tokens)
+    }
+
+    /// [`Decoder::forward`] from a state for each step, as many as the tokens make.
+    pub fn continue_from(&self, state: Tensor<5>, tokens: Tensor<5>) -> Tensor<5> {
+        let context = run_factorized(&self.conv_in, tokens);
+        let [batch, num_tokens, width, _, _] = context.dims();
+        let context: Tensor<3> = context.reshape([batch, num_tokens, width]);
+        assert!(
+            num_tokens > 0 && num_tokens % self.num_queries == 0,
+            "{num_tokens} codes are not whole steps of {}",
+            self.num_queries
+        );
+        let x = state;
+        let x = attend(&self.mid.attn_1, self.mid.block_1.forward(x), &context);
+        let x = self.mid.block_2.forward(x);
+        let x = self.up.iter().rev().fold(x, |x, level| level.forward(x, &context));
+        let x = run_factorized(&self.conv_out, silu(self.norm_out.forward(x)));
+        self.patcher.unpatch(x)
+    }
+}

@@ -1,0 +1,268 @@
+//! The stages in their order, and the run folder they share.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use super::joint::Joint;
+use super::{Run, Schedule, Tick, TrainError, joint, policy, vae, vdm, warmup};
+use crate::dldm::{Dldm, DldmConfig};
+use crate::media::FrameSize;
+use crate::policy::{Planner, PlannerConfig};
+use crate::vdm::{CONTROL_KEYS, ControlBranch, DIT_KEYS, Dit, Vdm, VdmConfig, VideoVae};
+use crate::weights::{Weights, WeightsError};
+
+/// One stage of training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    Vae,
+    Vdm,
+    Warmup,
+    Joint,
+    Policy,
+}
+
+impl Stage {
+    /// In the order they build on each other.
+    pub const ALL: [Self; 5] = [Self::Vae, Self::Vdm, Self::Warmup, Self::Joint, Self::Policy];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vae => "vae",
+            Self::Vdm => "vdm",
+            Self::Warmup => "warmup",
+            Self::Joint => "joint",
+            Self::Policy => "policy",
+        }
+    }
+
+    /// Share of the budget of `train all`.
+    pub fn share(self) -> f64 {
+        match self {
+            Self::Vae => 0.16,
+            Self::Vdm => 0.14,
+            Self::Warmup => 0.40,
+            Self::Joint => 0.20,
+            Self::Policy => 0.10,
+        }
+    }
+
+    fn learning_rate(self) -> f64 {
+        match self {
+            Self::Vae | Self::Warmup => 2e-3,
+            Self::Vdm | Self::Policy => 1e-3,
+            Self::Joint => 5e-4,
+        }
+    }
+}
+
+impl FromStr for Stage {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|stage| stage.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|stage| stage.name()).collect();
+            format!("there is no stage '{name}'; choose one of {} or all", names.join(", "))
+        })
+    }
+}
+
+/// Sizes of everything a run trains.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Recipe {
+    pub size: FrameSize,
+    pub coarse_size: FrameSize,
+    pub dldm: DldmConfig,
+    pub vdm: VdmConfig,
+    pub planner: PlannerConfig,
+    /// Clips a batch: autoencoder windows, diffusion, dLDM, joint, tasks of the policy.
+    pub batch: [usize; 5],
+    /// Episodes whose codes train the policy.
+    pub policy_episodes: usize,
+}
+
+impl Recipe {
+    /// The embedded pack's. 64x96 is what two processor cores can train in an evening.
+    pub fn craft_mini() -> Self {
+        let dldm = DldmConfig::craft_mini();
+        Self {
+            size: FrameSize { height: 64, width: 96 },
+            coarse_size: FrameSize { height: 32, width: 48 },
+            planner: PlannerConfig::craft_mini(dldm.feature_channels()),
+            dldm,
+            vdm: VdmConfig::craft_mini(),
+            batch: [4, 16, 8, 8, 32],
+            policy_episodes: 1200,
+        }
+    }
+}
+
+/// A folder with one folder a stage.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    path: PathBuf,
+    pub recipe: Recipe,
+}
+
+impl RunFolder {
+    /// Opens a run, or begins one with `recipe`; a run that exists keeps its own.
+    ///
+    /// # Errors
+    /// Fails when the folder cannot be written or holds a recipe that cannot be read.
+    pub fn open(path: &Path, recipe: Recipe) -> Result<Self, TrainError> {
+        std::fs::create_dir_all(path).map_err(|e| TrainError::file(path, e))?;
+        let file = path.join("recipe.json");
+        let recipe = if file.exists() {
+            let text = std::fs::read_to_string(&file).map_err(|e| TrainError::file(&file, e))?;
+            serde_json::from_str(&text).map_err(|e| TrainError::checkpoint(&file, e))?
+        } else {
+            let text = serde_json::to_string_pretty(&recipe)
+                .map_err(|e| TrainError::checkpoint(&file, e))?;
+            std::fs::write(&file, text).map_err(|e| TrainError::file(&file, e))?;
+            recipe
+        };
+        Ok(Self { path: path.to_owned(), recipe })
+    }
+
+    pub fn stage(&self, stage: Stage) -> PathBuf {
+        self.path.join(stage.name())
+    }
+
+    /// The video autoencoder as trained so far, with its latents' statistics.
+    ///
+    /// # Errors
+    /// Fails when its stage has not finished.
+    pub fn vae(&self, device: &Device) -> Result<VideoVae, TrainError> {
+        let folder = self.stage(Stage::Vae);
+        let file = folder.join("config.json");
+        let text = std::fs::read_to_string(&file).map_err(|_| TrainError::Missing {
+            stage: "this",
+            needs: "a finished vae stage",
+            folder: folder.clone(),
+        })?;
+        let config: crate::vdm::VideoVaeConfig =
+            serde_json::from_str(&text).map_err(|e| TrainError::checkpoint(&file, e))?;
+        self.load(Stage::Vae, config.init(device))
+    }
+
+    /// The dLDM as trained so far: by the joint stage if it has begun, else by the warm-up.
+    ///
+    /// # Errors
+    /// Fails when there is no checkpoint.
+    pub fn dldm(&self, device: &Device) -> Result<Dldm, TrainError> {
+        if self.stage(Stage::Joint).join("checkpoint").is_dir() {
+            return Ok(self.joint(device)?.dldm);
+        }
+        self.load(Stage::Warmup, self.recipe.dldm.init(device))
+    }
+
+    /// Both networks of the joint stage.
+    ///
+    /// # Errors
+    /// Fails when there is no checkpoint.
+    pub fn joint(&self, device: &Device) -> Result<Joint, TrainError> {
+        let fresh =
+            Joint { dldm: self.recipe.dldm.init(device), vdm: self.recipe.vdm.init(device) };
+        let mut joint = self.load(Stage::Joint, fresh)?;
+        // The statistics of the latents live in the autoencoder's settings, not its weights.
+        joint.vdm.vae = self.vae(device)?;
+        Ok(joint)
+    }
+
+    /// The policy as trained so far.
+    ///
+    /// # Errors
+    /// Fails when there is no checkpoint.
+    pub fn planner(&self, device: &Device) -> Result<Planner, TrainError> {
+        self.load(Stage::Policy, self.recipe.planner.init(device))
+    }
+
+    fn load<M: Module>(&self, stage: Stage, fresh: M) -> Result<M, TrainError> {
+        let folder = self.stage(stage);
+        let file = folder.join("checkpoint").join("model.bpk");
+        if !file.exists() {
+            return Err(TrainError::Missing {
+                stage: "this",
+                needs: stage.name(),
+                folder: folder.clone(),
+            });
+        }
+        fresh.try_load_file(&file).map_err(|e| TrainError::checkpoint(&file, e))
+    }
+
+    /// Trains one stage for `budget` in all, from its last checkpoint on.
+    ///
+    /// # Errors
+    /// See [`TrainError`].
+    pub fn train(
+        &self,
+        stage: Stage,
+        budget: Duration,
+        max_iterations: Option<usize>,
+        device: &Device,
+        on_tick: &mut dyn FnMut(&Tick),
+    ) -> Result<(), TrainError> {
+        let Recipe { size, coarse_size, dldm, vdm, planner, batch, policy_episodes } = &self.recipe;
+        let learning_rate = stage.learning_rate();
+        let schedule = Schedule { budget, max_iterations, learning_rate, warmup: 100 };
+        let folder = self.stage(stage);
+        match stage {
+            Stage::Vae => {
+                let vae =
+                    vae::train(&folder, &vdm.vae, *size, batch[0], schedule, device, on_tick)?;
+                let file = folder.join("config.json");
+                let text = serde_json::to_string_pretty(vae.config())
+                    .map_err(|e| TrainError::checkpoint(&file, e))?;
+                std::fs::write(&file, text).map_err(|e| TrainError::file(&file, e))
+            }
+            Stage::Vdm => {
+                let vae = self.vae(device)?;
+                vdm::train(&folder, vdm, &vae, *size, batch[1], schedule, device, on_tick).map(drop)
+            }
+            Stage::Warmup => {
+                warmup::train(&folder, dldm, *coarse_size, batch[2], schedule, device, on_tick)
+                    .map(drop)
+            }
+            Stage::Joint => {
+                let start = self.start_of_joint(&device.clone().autodiff())?;
+                let sizes = (*size, *coarse_size);
+                joint::train(&folder, start, sizes, batch[3], schedule, device, on_tick).map(drop)
+            }
+            Stage::Policy => {
+                let dldm = self.dldm(device)?;
+                let data = policy::Data { dldm: &dldm, size: *coarse_size };
+                let (episodes, batch) = (*policy_episodes, batch[4]);
+                policy::train(&folder, planner, data, episodes, batch, schedule, device, on_tick)
+                    .map(drop)
+            }
+        }
+    }
+
+    /// The warmed-up dLDM and the pretrained diffusion model, whose first blocks begin the control
+    /// branch.
+    fn start_of_joint(&self, device: &Device) -> Result<Joint, TrainError> {
+        let dldm = self.load(Stage::Warmup, self.recipe.dldm.init(device))?;
+        let mut vdm: Vdm = self.load(Stage::Vdm, self.recipe.vdm.init(device))?;
+        vdm.vae = self.vae(device)?;
+        vdm.control = begin_control(self.recipe.vdm.control.init(device), &vdm.dit)
+            .map_err(|e| TrainError::checkpoint(&self.path, e))?;
+        Ok(Joint { dldm, vdm })
+    }
+}
+
+/// A fresh control branch whose blocks are copies of the transformer's.
+fn begin_control(fresh: ControlBranch, dit: &Dit) -> Result<ControlBranch, WeightsError> {
+    let mut weights = Weights::of(&fresh, &CONTROL_KEYS);
+    let wanted: Vec<String> = weights.iter().map(|(key, _)| key.to_owned()).collect();
+    for (key, tensor) in Weights::of(dit, &DIT_KEYS).iter() {
+        let twin = key.replacen(DIT_KEYS.prefix, CONTROL_KEYS.prefix, 1);
+        if wanted.contains(&twin) {
+            weights.insert(twin, tensor.shape.clone(), tensor.values.clone());
+        }
+    }
+    weights.load_into(fresh, &CONTROL_KEYS)
+}

@@ -1,0 +1,134 @@
+//! The diffusion model's pretraining: appearance and motion in general, none of the tasks.
+
+use std::path::Path;
+
+use burn::module::Module as _;
+use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
+use crate::media::FrameSize;
+use crate::vdm::schedule::{TrainingNoise, loss_weight};
+use crate::vdm::{Conditioning, Vdm, VdmConfig, VideoVae};
+
+/// Clips kept as latents.
+const BANK: usize = 4000;
+/// New clips that enter the bank before each iteration until it is full.
+const NEW_PER_ITERATION: usize = 4;
+
+/// Pretrains the transformer on clips seen through `vae`; there are no codes and no control yet.
+///
+/// # Errors
+/// See [`TrainError`].
+#[expect(clippy::too_many_arguments, reason = "a stage is the sum of its settings")]
+pub fn train(
+    folder: &Path,
+    config: &VdmConfig,
+    vae: &VideoVae,
+    size: FrameSize,
+    batch: usize,
+    schedule: Schedule,
+    device: &Device,
+    on_tick: &mut dyn FnMut(&Tick),
+) -> Result<Vdm, TrainError> {
+    let plain = device.clone();
+    let device = device.clone().autodiff();
+    let mut vdm = config.init(&device);
+    // Only the transformer learns here; the control branch begins with the joint stage.
+    vdm.vae = vae.clone().no_grad();
+    vdm.control = vdm.control.no_grad();
+    let mut run = Run::open("vdm", folder, vdm, schedule, on_tick)?;
+    run.model.vae = vae.clone().no_grad();
+    let vae = vae.valid();
+    let seed = run.iteration() as u64;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let first_seed = 7_000_000 + seed * 1000;
+    let pool = ClipPool::start(Subject::OtherMotions, size, first_seed, 3000, 4 * batch);
+    let mut bank = Bank::default();
+    while !run.is_done() {
+        if bank.len() < BANK {
+            let count = if bank.is_empty() { 2 * batch } else { NEW_PER_ITERATION };
+            let clips = pool.sample(count, &mut rng);
+            let frames: Vec<_> = clips.iter().map(|clip| clip.frames.as_slice()).collect();
+            bank.add([vae.encode_whole(stack(&frames, &plain))]);
+        }
+        let [latents] = bank.draw(batch, &mut rng);
+        let [_, tokens, channels] = context_shape(&run.model, batch);
+        let context = Tensor::zeros([batch, tokens, channels], &device);
+        let loss = diffusion_loss(&run.model, latents, None, context, &mut rng);
+        run.step(loss, Vec::new())?;
+    }
+    run.finish()
+}
+
+pub(super) fn context_shape(vdm: &Vdm, batch: usize) -> [usize; 3] {
+    let config = vdm.dit.config();
+    [batch, config.context_tokens, config.crossattn_emb_channels]
+}
+
+/// `N` tensors a clip, kept one clip each so that any clips make a batch.
+pub(super) struct Bank<const N: usize> {
+    clips: Vec<[Tensor<5>; N]>,
+}
+
+impl<const N: usize> Default for Bank<N> {
+    fn default() -> Self {
+        Self { clips: Vec::new() }
+    }
+}
+
+impl<const N: usize> Bank<N> {
+    pub fn len(&self) -> usize {
+        self.clips.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.clips.is_empty()
+    }
+
+    /// Takes a batch of clips apart.
+    pub fn add(&mut self, batch: [Tensor<5>; N]) {
+        for clip in 0..batch[0].dims()[0] {
+            self.clips.push(batch.clone().map(|tensor| tensor.slice_dim(0, clip..clip + 1)));
+        }
+    }
+
+    /// `count` clips drawn with replacement, as tensors that gradients can flow through.
+    pub fn draw(&self, count: usize, rng: &mut ChaCha8Rng) -> [Tensor<5>; N] {
+        let drawn: Vec<usize> = (0..count).map(|_| rng.random_range(0..self.clips.len())).collect();
+        std::array::from_fn(|part| {
+            let parts = drawn.iter().map(|clip| self.clips[*clip][part].clone()).collect();
+            Tensor::cat(parts, 0).autodiff()
+        })
+    }
+}
+
+/// Weighted squared error of the clean estimate at random noise levels, the first step given.
+///
+/// # Shapes
+/// `latents`, `hint` `[batch, channel, step, height, width]`; `context` `[batch, token, channel]`
+pub(super) fn diffusion_loss(
+    vdm: &Vdm,
+    latents: Tensor<5>,
+    hint: Option<Tensor<5>>,
+    context: Tensor<3>,
+    rng: &mut ChaCha8Rng,
+) -> Tensor<1> {
+    let [batch, _, steps, _, _] = latents.dims();
+    let device = latents.device();
+    let noise_levels = TrainingNoise::videoworld2(steps);
+    let sigmas: Vec<f64> = (0..batch)
+        .map(|_| noise_levels.sigma(rng.random(), rng.random_range(1e-4..1.0 - 1e-4)))
+        .collect();
+    let per_clip = |value: &dyn Fn(f64) -> f64| -> Tensor<5> {
+        let values: Vec<f32> = sigmas.iter().map(|sigma| value(*sigma) as f32).collect();
+        Tensor::from_data(TensorData::new(values, [batch, 1, 1, 1, 1]), &device)
+    };
+    let noise = latents.random_like(Distribution::Normal(0.0, 1.0));
+    let noisy = latents.clone() + noise * per_clip(&|sigma| sigma);
+    let from = Conditioning { given: latents.clone().slice_dim(2, 0..1), hint, context };
+    let levels: Vec<Vec<f64>> = sigmas.iter().map(|sigma| vec![*sigma]).collect();
+    let estimate = vdm.denoise(&noisy, &levels, &from);
+    ((estimate - latents).square() * per_clip(&|sigma| loss_weight(sigma))).mean()
+}

@@ -1,0 +1,133 @@
+//! Scaled dot-product attention, and which context tokens a latent frame may see.
+
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{Bool, Device, Tensor, TensorData, module};
+use serde::{Deserialize, Serialize};
+
+/// Scores held in memory at a time, in numbers: 256 MiB of f32.
+const MAX_SCORES: usize = 1 << 26;
+
+/// Attention of `q` to `k` and `v`, `[batch, heads, tokens, head_dim]` each, scaled by one over
+/// the root of `head_dim`. `hidden`, `[1, 1, queries, keys]`, is true where a key must not be seen.
+///
+/// Long sequences go in slices of queries, so that the scores never fill the memory.
+pub fn attention(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    hidden: Option<Tensor<4, Bool>>,
+) -> Tensor<4> {
+    attention_in_slices(q, k, v, hidden, MAX_SCORES)
+}
+
+fn attention_in_slices(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    hidden: Option<Tensor<4, Bool>>,
+    max_scores: usize,
+) -> Tensor<4> {
+    let [batch, heads, queries, _] = q.dims();
+    let keys = k.dims()[2];
+    // A scale of None keeps the fused kernels of the GPU backends reachable.
+    let options = AttentionModuleOptions::default();
+    let slice = (max_scores / (batch * heads * keys)).max(1);
+    if slice >= queries {
+        return module::attention(q, k, v, hidden, None, options);
+    }
+    let slices = (0..queries).step_by(slice).map(|start| {
+        let length = slice.min(queries - start);
+        let hidden = hidden.clone().map(|h| h.narrow(2, start, length));
+        let q = q.clone().narrow(2, start, length);
+        module::attention(q, k.clone(), v.clone(), hidden, None, options)
+    });
+    Tensor::cat(slices.collect(), 2)
+}
+
+/// Which context tokens the queries of a latent frame see in cross attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CrossMask {
+    /// All of them: the released configuration.
+    Full,
+    /// The reference's causal option: frame `f` sees columns `0..=f` of the first as many columns
+    /// as there are frames, and all columns after those, although a step has four codes.
+    ReferenceCausal,
+    /// Frame `f` sees the codes of steps up to `f`, a step having this many codes, and all columns
+    /// after the codes. Frame 0, which has no code of its own, sees those of the first step.
+    StepCausal { codes_per_step: usize },
+}
+
+impl CrossMask {
+    /// True where a context token is hidden, `[1, 1, frames * tokens_per_frame, context]`.
+    pub fn hidden(
+        self,
+        frames: usize,
+        tokens_per_frame: usize,
+        context: usize,
+        device: &Device,
+    ) -> Option<Tensor<4, Bool>> {
+        let (columns, seen): (usize, Box<dyn Fn(usize) -> usize>) = match self {
+            Self::Full => return None,
+            Self::ReferenceCausal => (frames, Box::new(|frame| frame + 1)),
+            Self::StepCausal { codes_per_step } => (
+                frames.saturating_sub(1) * codes_per_step,
+                Box::new(move |frame| frame.max(1) * codes_per_step),
+            ),
+        };
+        let mut hidden = Vec::with_capacity(frames * tokens_per_frame * context);
+        for frame in 0..frames {
+            let row = (0..context).map(|c| c < columns && c >= seen(frame));
+            let row: Vec<bool> = row.collect();
+            for _ in 0..tokens_per_frame {
+                hidden.extend_from_slice(&row);
+            }
+        }
+        let data = TensorData::new(hidden, [1, 1, frames * tokens_per_frame, context]);
+        Some(Tensor::from_data(data, device))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(mask: CrossMask, frames: usize, context: usize) -> Vec<String> {
+        let hidden = mask
+            .hidden(frames, 1, context, &Device::flex())
+            .expect("not full")
+            .into_data()
+            .try_into_vec::<bool>()
+            .expect("booleans");
+        hidden
+            .chunks(context)
+            .map(|row| row.iter().map(|h| if *h { '.' } else { 'x' }).collect())
+            .collect()
+    }
+
+    #[test]
+    fn a_frame_sees_the_codes_of_its_own_and_earlier_steps() {
+        let mask = CrossMask::StepCausal { codes_per_step: 2 };
+        assert_eq!(rows(mask, 4, 8), ["xx....xx", "xx....xx", "xxxx..xx", "xxxxxxxx"]);
+    }
+
+    #[test]
+    fn the_reference_counts_one_column_a_frame() {
+        let mask = CrossMask::ReferenceCausal;
+        assert_eq!(rows(mask, 3, 6), ["x..xxx", "xx.xxx", "xxxxxx"]);
+    }
+
+    #[test]
+    fn slices_of_queries_change_nothing() {
+        let device = Device::flex();
+        let random = || {
+            let normal = burn::tensor::Distribution::Normal(0.0, 1.0);
+            Tensor::<4>::random([2, 2, 5, 4], normal, &device)
+        };
+        let (q, k, v) = (random(), random(), random());
+        let hidden = CrossMask::ReferenceCausal.hidden(5, 1, 5, &device);
+        let whole = attention(q.clone(), k.clone(), v.clone(), hidden.clone());
+        let sliced = attention_in_slices(q, k, v, hidden, 2 * 2 * 5 * 2);
+        let difference = (whole - sliced).abs().max().into_scalar::<f32>();
+        assert!(difference < 1e-6, "{difference}");
+    }
+}

@@ -1,0 +1,207 @@
+//! One block of the video transformer: self-attention, cross-attention and feed-forward, each
+//! shifted, scaled and gated by the noise level of its frame (adaptive layer norm with low rank).
+
+use burn::module::Module;
+use burn::nn::{Initializer, Linear, LinearConfig, RmsNorm, RmsNormConfig};
+use burn::tensor::activation::{gelu, silu};
+use burn::tensor::{Bool, Device, Tensor, module};
+
+use super::attention::attention;
+use super::dit::DitConfig;
+use super::rope::Rope;
+
+/// Of every norm of the transformer.
+pub(super) const NORM_EPSILON: f64 = 1e-6;
+
+/// A linear layer without bias, drawn with one over the root of `fan` as standard deviation.
+pub(super) fn linear(inputs: usize, outputs: usize, device: &Device) -> Linear {
+    let std = 1.0 / (inputs as f64).sqrt();
+    LinearConfig::new(inputs, outputs)
+        .with_bias(false)
+        .with_initializer(Initializer::Normal { mean: 0.0, std })
+        .init(device)
+}
+
+fn zero_linear(inputs: usize, outputs: usize, device: &Device) -> Linear {
+    LinearConfig::new(inputs, outputs)
+        .with_bias(false)
+        .with_initializer(Initializer::Zeros)
+        .init(device)
+}
+
+/// The noise level as the blocks see it.
+#[derive(Debug, Clone)]
+pub(super) struct NoiseLevel {
+    /// SiLU of the embedding, `[batch, frames or 1, 1, width]`.
+    pub activated: Tensor<4>,
+    /// What the modulations of all blocks share: shift, scale, gate, `[batch, frames or 1, 1, 3 * width]`.
+    pub shared: Tensor<4>,
+}
+
+/// Noise level to shift, scale and gate (or the first two of them) through a narrow layer.
+#[derive(Module, Debug)]
+pub(super) struct Modulation {
+    down: Linear,
+    up: Linear,
+}
+
+impl Modulation {
+    pub(super) fn new(config: &DitConfig, parts: usize, device: &Device) -> Self {
+        let width = config.model_channels;
+        Self {
+            down: linear(width, config.adaln_lora_dim, device),
+            up: zero_linear(config.adaln_lora_dim, parts * width, device),
+        }
+    }
+
+    /// As many parts of `[batch, frames or 1, 1, width]` as the modulation was made for.
+    pub(super) fn forward(&self, noise: &NoiseLevel) -> Vec<Tensor<4>> {
+        let own = self.up.forward(self.down.forward(noise.activated.clone()));
+        let (size, width) = (own.dims()[3], noise.activated.dims()[3]);
+        let all = own + noise.shared.clone().narrow(3, 0, size);
+        all.split(width, 3)
+    }
+}
+
+/// Layer norm without weights, then scale and shift. `x` is `[batch, frames, tokens, width]`.
+pub(super) fn modulated_norm(x: Tensor<4>, shift: Tensor<4>, scale: Tensor<4>) -> Tensor<4> {
+    let ones = Tensor::ones([x.dims()[3]], &x.device());
+    module::layer_norm(x, ones, None, NORM_EPSILON) * (scale + 1.0) + shift
+}
+
+/// Attention with a norm on every query and key head.
+#[derive(Module, Debug)]
+struct Attention {
+    q_proj: Linear,
+    q_norm: RmsNorm,
+    k_proj: Linear,
+    k_norm: RmsNorm,
+    v_proj: Linear,
+    output_proj: Linear,
+    num_heads: usize,
+}
+
+impl Attention {
+    fn new(config: &DitConfig, context_channels: usize, device: &Device) -> Self {
+        let width = config.model_channels;
+        let norm = RmsNormConfig::new(config.head_dim()).with_epsilon(NORM_EPSILON);
+        Self {
+            q_proj: linear(width, width, device),
+            q_norm: norm.init(device),
+            k_proj: linear(context_channels, width, device),
+            k_norm: norm.init(device),
+            v_proj: linear(context_channels, width, device),
+            output_proj: linear(width, width, device),
+            num_heads: config.num_heads,
+        }
+    }
+
+    /// `x` is `[batch, tokens, width]`, `context` `[batch, context tokens, channels]`.
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        context: Tensor<3>,
+        rope: Option<&Rope>,
+        hidden: Option<Tensor<4, Bool>>,
+    ) -> Tensor<3> {
+        let [batch, tokens, width] = x.dims();
+        let q = self.q_norm.forward(self.heads(self.q_proj.forward(x)));
+        let k = self.k_norm.forward(self.heads(self.k_proj.forward(context.clone())));
+        let v = self.heads(self.v_proj.forward(context)).swap_dims(1, 2);
+        let (mut q, mut k) = (q.swap_dims(1, 2), k.swap_dims(1, 2));
+        if let Some(rope) = rope {
+            q = rope.turn(q);
+            k = rope.turn(k);
+        }
+        let mixed = attention(q, k, v, hidden).swap_dims(1, 2);
+        self.output_proj.forward(mixed.reshape([batch, tokens, width]))
+    }
+
+    /// `[batch, tokens, heads, head_dim]`
+    fn heads(&self, x: Tensor<3>) -> Tensor<4> {
+        let [batch, tokens, width] = x.dims();
+        x.reshape([batch, tokens, self.num_heads, width / self.num_heads])
+    }
+}
+
+#[derive(Module, Debug)]
+struct FeedForward {
+    layer1: Linear,
+    layer2: Linear,
+}
+
+/// One block of the video transformer.
+#[derive(Module, Debug)]
+pub(super) struct Block {
+    self_attn: Attention,
+    cross_attn: Attention,
+    mlp: FeedForward,
+    adaln_modulation_self_attn: Modulation,
+    adaln_modulation_cross_attn: Modulation,
+    adaln_modulation_mlp: Modulation,
+}
+
+/// What all blocks share in one forward pass.
+pub(super) struct Surroundings {
+    pub noise: NoiseLevel,
+    pub context: Tensor<3>,
+    pub rope: Rope,
+    pub hidden: Option<Tensor<4, Bool>>,
+}
+
+impl Block {
+    pub(super) fn new(config: &DitConfig, device: &Device) -> Self {
+        let width = config.model_channels;
+        let inner = (width as f64 * config.mlp_ratio) as usize;
+        Self {
+            self_attn: Attention::new(config, width, device),
+            cross_attn: Attention::new(config, config.crossattn_emb_channels, device),
+            mlp: FeedForward {
+                layer1: linear(width, inner, device),
+                layer2: linear(inner, width, device),
+            },
+            adaln_modulation_self_attn: Modulation::new(config, 3, device),
+            adaln_modulation_cross_attn: Modulation::new(config, 3, device),
+            adaln_modulation_mlp: Modulation::new(config, 3, device),
+        }
+    }
+
+    /// `x` and the result are `[batch, frames, tokens per frame, width]`.
+    pub(super) fn forward(&self, x: Tensor<4>, around: &Surroundings) -> Tensor<4> {
+        let shape = x.dims();
+        let [batch, frames, tokens, width] = shape;
+        let sequence = [batch, frames * tokens, width];
+
+        let x = Self::gated(x, &self.adaln_modulation_self_attn, &around.noise, |h| {
+            let h: Tensor<3> = h.reshape(sequence);
+            self.self_attn.forward(h.clone(), h, Some(&around.rope), None).reshape(shape)
+        });
+        let x = Self::gated(x, &self.adaln_modulation_cross_attn, &around.noise, |h| {
+            let context = around.context.clone();
+            self.cross_attn
+                .forward(h.reshape(sequence), context, None, around.hidden.clone())
+                .reshape(shape)
+        });
+        Self::gated(x, &self.adaln_modulation_mlp, &around.noise, |h| {
+            self.mlp.layer2.forward(gelu(self.mlp.layer1.forward(h)))
+        })
+    }
+
+    /// `x + gate * layer(modulated norm of x)`
+    fn gated(
+        x: Tensor<4>,
+        modulation: &Modulation,
+        noise: &NoiseLevel,
+        layer: impl FnOnce(Tensor<4>) -> Tensor<4>,
+    ) -> Tensor<4> {
+        let [shift, scale, gate] =
+            modulation.forward(noise).try_into().expect("a block's modulation has three parts");
+        let h = layer(modulated_norm(x.clone(), shift, scale));
+        x + h * gate
+    }
+}
+
+/// The two tensors the blocks need from the raw embedding of the noise level.
+pub(super) fn noise_level(embedding: Tensor<4>, shared: Tensor<4>) -> NoiseLevel {
+    NoiseLevel { activated: silu(embedding), shared }
+}

@@ -1,0 +1,25 @@
+//! VDM: the video diffusion model that paints. A video VAE, a transformer over its latents, a
+//! control branch that follows the coarse video, and the sampler.
+//!
+//! The structure is that of NVIDIA's Cosmos-Predict2 Video2World with the VAE of Wan 2.1, as
+//! VideoWorld 2 uses them, at any size.
+
+mod attention;
+mod block;
+mod control;
+mod dit;
+mod hint;
+mod noise;
+mod rope;
+mod sampler;
+pub mod schedule;
+mod vae;
+
+pub use attention::{CrossMask, attention};
+pub use control::{CONTROL_KEYS, ControlBranch, ControlConfig};
+pub use dit::{DIT_KEYS, Dit, DitConfig, DitInput};
+pub use hint::{grey_hint, resize};
+pub use noise::{LegacyNormal, legacy_noise};
+pub use rope::{Rope, RopeConfig};
+pub use sampler::{Conditioning, SampleRequest, StepState, Vdm, VdmConfig, advance};
+pub use vae::{Moments, VAE_KEYS, VideoVae, VideoVaeConfig};

@@ -1,0 +1,108 @@
+//! What the golden cases do not cover: patches, training and the small preset.
+
+use burn::tensor::{Device, Distribution, Tensor};
+
+use super::{VAE_KEYS, VideoVae, VideoVaeConfig};
+use crate::weights::Weights;
+
+fn tiny() -> VideoVaeConfig {
+    VideoVaeConfig {
+        dim: 4,
+        z_dim: 4,
+        temporal_window: 4,
+        latent_mean: vec![0.1, -0.2, 0.3, 0.0],
+        latent_std: vec![0.5, 1.5, 2.0, 1.0],
+        ..VideoVaeConfig::craft_mini()
+    }
+}
+
+fn video(shape: [usize; 5], device: &Device) -> Tensor<5> {
+    Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), device)
+}
+
+fn largest(x: Tensor<5>) -> f32 {
+    x.abs().max().into_scalar()
+}
+
+#[test]
+fn chunks_and_the_whole_clip_agree() {
+    let device = Device::flex();
+    let vae = tiny().init(&device);
+    let clip = video([2, 3, 13, 16, 24], &device);
+    let latents = vae.encode(clip.clone());
+    assert_eq!(latents.dims(), [2, 4, 4, 2, 3]);
+    let difference = largest(latents.clone() - vae.encode_whole(clip));
+    assert!(difference < 1e-4 * largest(latents.clone()), "{difference}");
+
+    let decoded = vae.decode(latents.clone());
+    assert_eq!(decoded.dims(), [2, 3, 13, 16, 24]);
+    let difference = largest(decoded.clone() - vae.decode_whole(latents));
+    assert!(difference < 1e-4 * largest(decoded), "{difference}");
+}
+
+#[test]
+fn later_frames_do_not_change_earlier_latents() {
+    let device = Device::flex();
+    let vae = tiny().init(&device);
+    let clip = video([1, 3, 9, 16, 16], &device);
+    let start = vae.encode_whole(clip.clone().narrow(2, 0, 5));
+    let both = vae.encode_whole(clip).narrow(2, 0, 2);
+    assert!(largest(start - both) < 1e-5);
+}
+
+#[test]
+fn patches_are_undone() {
+    let device = Device::flex();
+    let vae = tiny().init(&device);
+    let clip = video([2, 3, 5, 16, 24], &device);
+    let frames = vae.to_frames(clip.clone());
+    assert_eq!(frames.dims(), [2, 5, 12, 8, 12]);
+    assert_eq!(largest(vae.to_video(frames) - clip), 0.0);
+}
+
+#[test]
+fn normalising_is_undone() {
+    let device = Device::flex();
+    let vae = tiny().init(&device);
+    let latents = video([1, 4, 2, 3, 3], &device);
+    let there = vae.normalise(latents.clone());
+    assert!(largest(there.clone() - latents.clone()) > 0.1);
+    assert!(largest(vae.denormalise(there) - latents) < 1e-6);
+}
+
+#[test]
+#[should_panic(expected = "frames must be one more than a multiple of 4")]
+fn a_clip_of_the_wrong_length_is_refused() {
+    let device = Device::flex();
+    let clip = Tensor::zeros([1, 3, 6, 16, 16], &device);
+    let _ = tiny().init(&device).encode(clip);
+}
+
+#[test]
+fn gradients_reach_every_weight() {
+    let device = Device::flex().autodiff();
+    let vae: VideoVae = tiny().init(&device);
+    let clip = video([1, 3, 5, 8, 16], &device);
+    let moments = vae.whole_moments(clip.clone());
+    let rebuilt = vae.decode_whole(vae.normalise(moments.mean));
+    let loss = (rebuilt - clip).square().mean() + moments.log_variance.square().mean();
+    let gradients = loss.backward();
+    let reached = Weights::of_gradients(&vae, &gradients, &VAE_KEYS);
+    let all = Weights::of(&vae, &VAE_KEYS);
+    assert_eq!(reached.len(), all.len());
+    for (key, gradient) in reached.iter() {
+        assert!(gradient.values.iter().all(|v| v.is_finite()), "{key}");
+    }
+}
+
+#[test]
+fn the_small_preset_makes_five_by_eight_by_twelve_latents() {
+    let device = Device::flex();
+    let config = VideoVaeConfig::craft_mini();
+    assert_eq!(config.spatial_compression(), 8);
+    assert_eq!(config.latent_steps(17), 5);
+    let vae = config.init(&device);
+    let latents = vae.encode_whole(video([1, 3, 17, 64, 96], &device));
+    assert_eq!(latents.dims(), [1, 16, 5, 8, 12]);
+    assert_eq!(vae.decode_whole(latents).dims(), [1, 3, 17, 64, 96]);
+}
