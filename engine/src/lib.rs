@@ -1,5 +1,6 @@
 //! VideoWorld 2 at any size: its networks, their training, rollouts and maps. Knows no user interface.
 
+pub mod atlas;
 pub mod craft;
 pub mod dldm;
 pub mod gpu;

@@ -1,5 +1,177 @@
 //! Packs: a folder with all weights and settings of one trained system.
+//!
+//! `manifest.json` says what the system is and holds the hash of every other file; the weights are
+//! safetensors in half precision under the reference's keys. One pack is embedded in the program.
+
+mod error;
+mod manifest;
+mod networks;
+#[cfg(test)]
+pub(crate) mod tests;
+mod write;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use sha2::{Digest as _, Sha256};
+
+pub use error::PackError;
+pub use manifest::{FORMAT, FileFacts, Manifest, SamplerDefaults, TaskEntry};
+pub use networks::Networks;
+pub use write::{PackContents, hex};
+
+use crate::atlas::ReferenceSet;
+use crate::weights::Weights;
+
+const MANIFEST: &str = "manifest.json";
+const DLDM: &str = "dldm.safetensors";
+const VAE: &str = "vae.safetensors";
+const DIT: &str = "dit.safetensors";
+const CONTROL: &str = "control.safetensors";
+const NEGATIVE: &str = "negative.safetensors";
+const POLICY: &str = "policy.safetensors";
+const REFERENCE: &str = "reference.json";
+
+/// Key of the only tensor in [`NEGATIVE`]: `[1, tokens, channels]`.
+const NEGATIVE_KEY: &str = "negative_context";
 
 /// Names the content of a pack: the hash of its manifest, which holds the hashes of its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PackId(pub [u8; 32]);
+
+/// Hexadecimal digits.
+impl fmt::Display for PackId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+/// A pack whose manifest was read and whose files were found as the manifest says they are.
+#[derive(Debug)]
+pub struct Pack {
+    pub manifest: Manifest,
+    pub id: PackId,
+    files: Files,
+}
+
+#[derive(Debug)]
+enum Files {
+    Embedded,
+    Folder(PathBuf),
+}
+
+macro_rules! embedded {
+    ($($name:expr => $file:literal),* $(,)?) => {
+        &[$(($name, include_bytes!(concat!(
+            env!("CARGO_MANIFEST_DIR"), "/../assets/pack/craft-mini/", $file
+        )))),*]
+    };
+}
+
+const EMBEDDED: &[(&str, &[u8])] = embedded![
+    MANIFEST => "manifest.json",
+    DLDM => "dldm.safetensors",
+    VAE => "vae.safetensors",
+    DIT => "dit.safetensors",
+    CONTROL => "control.safetensors",
+    POLICY => "policy.safetensors",
+    REFERENCE => "reference.json",
+];
+
+impl Pack {
+    /// The pack inside the program.
+    ///
+    /// # Errors
+    /// As [`Pack::open`]; a release never fails here, its tests open it.
+    pub fn embedded() -> Result<Self, PackError> {
+        Self::of(Files::Embedded)
+    }
+
+    /// Opens a pack folder and checks every file against its hash.
+    ///
+    /// # Errors
+    /// Says what is missing, damaged, newer than this program, or no pack at all.
+    pub fn open(folder: &Path) -> Result<Self, PackError> {
+        Self::of(Files::Folder(folder.to_owned()))
+    }
+
+    fn of(files: Files) -> Result<Self, PackError> {
+        let text = files.read(MANIFEST)?;
+        let manifest = Manifest::parse(&text, &files.name())?;
+        manifest.check()?;
+        for (name, facts) in &manifest.files {
+            let bytes = files.read(name)?;
+            if bytes.len() as u64 != facts.bytes {
+                let (found, wanted) = (bytes.len() as u64, facts.bytes);
+                return Err(PackError::Length { file: name.clone(), found, wanted });
+            }
+            if hex(&Sha256::digest(&bytes)) != facts.sha256 {
+                return Err(PackError::Hash { file: name.clone() });
+            }
+        }
+        let id = PackId(Sha256::digest(&text).into());
+        Ok(Self { manifest, id, files })
+    }
+
+    /// The networks of this pack on a device.
+    ///
+    /// # Errors
+    /// Fails when weights do not fit the sizes in the manifest.
+    pub fn load(&self, device: &Device) -> Result<Networks, PackError> {
+        Networks::load(self, device)
+    }
+
+    /// The reference set for the map; `None` when the pack has none.
+    ///
+    /// # Errors
+    /// Fails when the file is no reference set or not one of this pack's codes.
+    pub fn reference(&self) -> Result<Option<ReferenceSet>, PackError> {
+        if !self.has(REFERENCE) {
+            return Ok(None);
+        }
+        let bytes = self.files.read(REFERENCE)?;
+        let set: ReferenceSet = serde_json::from_slice(&bytes)
+            .map_err(|source| PackError::Json { file: REFERENCE, source })?;
+        set.check(&self.manifest.dldm.levels)?;
+        Ok(Some(set))
+    }
+
+    fn has(&self, file: &str) -> bool {
+        self.manifest.files.contains_key(file)
+    }
+
+    fn weights(&self, file: &'static str) -> Result<Weights, PackError> {
+        if !self.has(file) {
+            return Err(PackError::Missing { file: file.to_owned(), pack: self.files.name() });
+        }
+        let bytes = self.files.read(file)?;
+        Weights::from_safetensors(&bytes).map_err(|source| PackError::Weights { file, source })
+    }
+}
+
+impl Files {
+    /// For errors.
+    fn name(&self) -> String {
+        match self {
+            Self::Embedded => "the embedded pack".to_owned(),
+            Self::Folder(folder) => folder.display().to_string(),
+        }
+    }
+
+    fn read(&self, file: &str) -> Result<Cow<'static, [u8]>, PackError> {
+        let missing = || PackError::Missing { file: file.to_owned(), pack: self.name() };
+        match self {
+            Self::Embedded => {
+                let found = EMBEDDED.iter().find(|(name, _)| *name == file);
+                found.map(|(_, bytes)| Cow::Borrowed(*bytes)).ok_or_else(missing)
+            }
+            Self::Folder(folder) => match std::fs::read(folder.join(file)) {
+                Ok(bytes) => Ok(Cow::Owned(bytes)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(missing()),
+                Err(source) => Err(PackError::Read { file: folder.join(file), source }),
+            },
+        }
+    }
+}

@@ -5,6 +5,7 @@ mod base64;
 pub(crate) mod fake;
 mod key;
 mod models;
+mod neural;
 mod runner;
 mod sampling;
 mod session;
@@ -12,6 +13,7 @@ mod store;
 mod tree;
 
 pub use models::{Models, PackSummary, RefineRequest, RefineStep};
+pub use neural::PackModels;
 pub use runner::{RunError, Runner};
 pub use sampling::{Candidate, ClipQuality, Sampling, Stage, Unwatched, Watch};
 pub use session::{Session, SessionError};

@@ -11,6 +11,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::gpu::{self, Chosen, DeviceChoice};
+use crate::pack::Pack;
+use crate::rollout::{Models, PackModels};
+
 pub use crate::rollout::{Candidate, ClipQuality, ClipStore, PackSummary, Sampling, Stage};
 pub use eta::Eta;
 pub use protocol::{Event, JobId, PackSource, Progress, Request};
@@ -58,6 +62,11 @@ impl Worker {
             running: Some(running),
             last_pack: Mutex::new(None),
         }
+    }
+
+    /// Starts a worker on a device of this machine, chosen when the first pack is opened.
+    pub fn spawn(device: DeviceChoice, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self::with_opener(move || pack_opener(device), wake)
     }
 
     /// Queues a request and names it. Every job ends with exactly one of [`Event::Finished`],
@@ -113,6 +122,23 @@ impl Worker {
             self.send(Request::OpenPack(source));
         }
     }
+}
+
+fn pack_opener(device: DeviceChoice) -> Box<Opener> {
+    let mut chosen: Option<Chosen> = None;
+    Box::new(move |source| {
+        let pack = match source {
+            PackSource::Embedded => Pack::embedded(),
+            PackSource::Folder(folder) => Pack::open(folder),
+        };
+        let pack = pack.map_err(|error| error.to_string())?;
+        let chosen = match &chosen {
+            Some(chosen) => chosen,
+            None => chosen.insert(gpu::choose(device).map_err(|error| error.to_string())?),
+        };
+        let models = PackModels::load(&pack, chosen).map_err(|error| error.to_string())?;
+        Ok(Box::new(models) as Box<dyn Models>)
+    })
 }
 
 impl Drop for Worker {

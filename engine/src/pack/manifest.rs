@@ -1,0 +1,171 @@
+//! `manifest.json`: what a pack is, how it was made, and the hash of every file in it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{CONTROL, DIT, DLDM, NEGATIVE, POLICY, PackError, REFERENCE, VAE};
+use crate::craft::Task;
+use crate::dldm::DldmConfig;
+use crate::media::FrameSize;
+use crate::policy::PlannerConfig;
+use crate::vdm::VdmConfig;
+
+/// The format this program writes; it reads this one and everything older.
+pub const FORMAT: u32 = 1;
+
+/// What a pack says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub format: u32,
+    pub name: String,
+    pub licence: String,
+    /// How it was trained, for people: data, stages, steps, machine.
+    pub trained: String,
+    pub tasks: Vec<TaskEntry>,
+    /// Of the refined video.
+    pub frame_size: FrameSize,
+    /// Of the coarse video; the dLDM sees this size.
+    pub coarse_size: FrameSize,
+    pub frames_per_clip: usize,
+    pub fps: f32,
+    pub dldm: DldmConfig,
+    /// The video diffusion model; without it there is coarse video alone.
+    pub vdm: Option<VdmConfig>,
+    /// The policy and its conditioning; without it codes come from files.
+    pub planner: Option<PlannerConfig>,
+    pub sampler: SamplerDefaults,
+    pub files: BTreeMap<String, FileFacts>,
+}
+
+/// One task the pack was trained for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskEntry {
+    pub task: Task,
+    /// Clips from the starting frame to the end of the task.
+    pub clips: usize,
+}
+
+/// The sampler settings a pack works best with.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SamplerDefaults {
+    /// Of the code draw; 0 takes the most likely code.
+    pub temperature: f32,
+    /// Nucleus of the code draw.
+    pub top_p: f32,
+    /// Steps of the diffusion sampler.
+    pub refine_steps: usize,
+    /// Classifier-free guidance weight.
+    pub guidance: f32,
+}
+
+/// What a file must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileFacts {
+    pub bytes: u64,
+    /// Hexadecimal digits.
+    pub sha256: String,
+}
+
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: u32,
+}
+
+impl Manifest {
+    /// Reads a manifest; `pack` is for errors.
+    pub(super) fn parse(text: &[u8], pack: &str) -> Result<Self, PackError> {
+        let refused = |source| PackError::Manifest { pack: pack.to_owned(), source };
+        // A newer format may hold anything else, so this alone is read first.
+        let FormatOnly { format } = serde_json::from_slice(text).map_err(refused)?;
+        if format > FORMAT {
+            return Err(PackError::Newer { pack: pack.to_owned(), found: format });
+        }
+        serde_json::from_slice(text).map_err(refused)
+    }
+
+    pub fn steps_per_clip(&self) -> usize {
+        (self.frames_per_clip - 1) / self.dldm.patch_size
+    }
+
+    pub fn codes_per_clip(&self) -> usize {
+        self.steps_per_clip() * self.dldm.num_queries
+    }
+
+    /// Refuses sizes that no network can have, so that a foreign manifest cannot bring the program
+    /// down later.
+    pub(super) fn check(&self) -> Result<(), PackError> {
+        let must = |holds: bool, what: &str| {
+            if holds { Ok(()) } else { Err(PackError::Sizes(what.to_owned())) }
+        };
+        let known = [DLDM, VAE, DIT, CONTROL, NEGATIVE, POLICY, REFERENCE];
+        if let Some(unknown) = self.files.keys().find(|f| !known.contains(&f.as_str())) {
+            return Err(PackError::UnknownFile(unknown.clone()));
+        }
+        must(self.fps > 0.0, "the frame rate must be above zero")?;
+        must(!self.tasks.is_empty(), "there is no task")?;
+        must(self.tasks.iter().all(|t| t.clips > 0), "a task has no clips")?;
+        must(self.dldm.num_queries > 0 && self.dldm.patch_size > 0, "the dLDM has no codes")?;
+        must(
+            self.frames_per_clip > 1 && (self.frames_per_clip - 1) % self.dldm.patch_size == 0,
+            "frames_per_clip must be one more than a multiple of the dLDM's patch size",
+        )?;
+        let vocabulary: Option<usize> =
+            self.dldm.levels.iter().try_fold(1_usize, |product, l| product.checked_mul(*l));
+        must(
+            vocabulary.is_some_and(|v| v > 0 && v <= 1 << 16),
+            "the vocabulary must have 1 to 65536 codes",
+        )?;
+        let divides = |size: FrameSize, by: usize| {
+            by > 0 && size.height as usize % by == 0 && size.width as usize % by == 0
+        };
+        let nonzero = |size: FrameSize| size.height > 0 && size.width > 0;
+        must(nonzero(self.frame_size) && nonzero(self.coarse_size), "a frame has no pixels")?;
+        must(
+            divides(self.coarse_size, self.dldm.spatial_compression),
+            "coarse_size must be a multiple of the dLDM's compression",
+        )?;
+        if let Some(vdm) = &self.vdm {
+            must(!vdm.vae.dim_mult.is_empty(), "the video VAE has no levels")?;
+            must(
+                divides(self.frame_size, vdm.vae.spatial_compression() * vdm.dit.patch),
+                "frame_size must be a multiple of the video VAE's compression and the patch",
+            )?;
+            must(
+                (self.frames_per_clip - 1) % vdm.vae.temporal_compression() == 0,
+                "frames_per_clip must be one more than a multiple of the video VAE's compression",
+            )?;
+            must(
+                vdm.dit.crossattn_emb_channels == self.dldm.connector_channels,
+                "the connector and the diffusion model disagree about the width of a token",
+            )?;
+            must(
+                vdm.dit.context_tokens >= self.codes_per_clip(),
+                "the diffusion model has fewer context tokens than a clip has codes",
+            )?;
+        }
+        if let Some(planner) = &self.planner {
+            let compression = self.dldm.spatial_compression;
+            let size = [self.coarse_size.height, self.coarse_size.width];
+            must(
+                planner.feature_size == size.map(|s| s as usize / compression)
+                    && planner.feature_channels == self.dldm.feature_channels(),
+                "the policy and the dLDM disagree about the first frame's features",
+            )?;
+            must(
+                Some(planner.policy.vocabulary) == vocabulary,
+                "the policy and the dLDM disagree about the vocabulary",
+            )?;
+            must(planner.tasks == Task::ALL.len(), "the policy knows another set of tasks")?;
+            must(
+                planner.policy.max_tokens > self.codes_per_clip(),
+                "the policy cannot hold the codes of one clip",
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! Writing a pack.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    CONTROL, DIT, DLDM, FileFacts, MANIFEST, Manifest, NEGATIVE, NEGATIVE_KEY, POLICY, Pack,
+    PackError, REFERENCE, VAE,
+};
+use crate::atlas::ReferenceSet;
+use crate::media::write_atomic;
+use crate::weights::{HostTensor, Precision, Weights};
+
+/// What goes into a pack beside its manifest. Weights are under the reference's keys.
+#[derive(Debug, Clone, Default)]
+pub struct PackContents {
+    pub dldm: Weights,
+    pub vae: Option<Weights>,
+    pub dit: Option<Weights>,
+    pub control: Option<Weights>,
+    /// The context that guidance leads away from, `[1, tokens, channels]`.
+    pub negative: Option<HostTensor>,
+    pub policy: Option<Weights>,
+    pub reference: Option<ReferenceSet>,
+}
+
+impl Pack {
+    /// Writes a pack folder in half precision, the manifest last, and returns it opened. What
+    /// `manifest` says about format and files is replaced by what is true.
+    ///
+    /// # Errors
+    /// Fails when a file cannot be written or what was given does not make a pack.
+    pub fn write(
+        folder: &Path,
+        mut manifest: Manifest,
+        contents: &PackContents,
+    ) -> Result<Self, PackError> {
+        let mut files: BTreeMap<&'static str, Vec<u8>> = BTreeMap::new();
+        let weights = [
+            (DLDM, Some(&contents.dldm)),
+            (VAE, contents.vae.as_ref()),
+            (DIT, contents.dit.as_ref()),
+            (CONTROL, contents.control.as_ref()),
+            (POLICY, contents.policy.as_ref()),
+        ];
+        for (file, weights) in weights {
+            if let Some(weights) = weights {
+                files.insert(file, half(file, weights)?);
+            }
+        }
+        if let Some(negative) = &contents.negative {
+            let mut weights = Weights::default();
+            weights.insert(NEGATIVE_KEY, negative.shape.clone(), negative.values.clone());
+            files.insert(NEGATIVE, half(NEGATIVE, &weights)?);
+        }
+        if let Some(reference) = &contents.reference {
+            let json = serde_json::to_vec(reference)
+                .map_err(|source| PackError::Json { file: REFERENCE, source })?;
+            files.insert(REFERENCE, json);
+        }
+        manifest.format = super::FORMAT;
+        manifest.files = files
+            .iter()
+            .map(|(name, bytes)| {
+                let sha256 = hex(&Sha256::digest(bytes));
+                ((*name).to_owned(), FileFacts { bytes: bytes.len() as u64, sha256 })
+            })
+            .collect();
+        manifest.check()?;
+        for (name, bytes) in &files {
+            write_atomic(&folder.join(name), bytes)?;
+        }
+        let json = serde_json::to_vec_pretty(&manifest)
+            .map_err(|source| PackError::Json { file: MANIFEST, source })?;
+        write_atomic(&folder.join(MANIFEST), &json)?;
+        Self::open(folder)
+    }
+}
+
+fn half(file: &'static str, weights: &Weights) -> Result<Vec<u8>, PackError> {
+    weights.to_safetensors(Precision::F16).map_err(|source| PackError::Weights { file, source })
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
