@@ -191,13 +191,13 @@ fn feed_forward(case: &Case, checks: &mut Checks) -> Result<(), Failure> {
 }
 
 fn attention(case: &Case, checks: &mut Checks) -> Result<(), Failure> {
-    let dim = case.size("dim")?;
+    let (dim, heads) = (case.size("dim")?, case.size("n_heads")?);
     let config = AttentionConfig {
         dim,
         context_dim: optional_size(case, "context_dim").unwrap_or(dim),
-        heads: case.size("n_heads")?,
-        kv_heads: case.size("n_kv_heads")?,
-        head_dim: case.size("head_dim")?,
+        heads,
+        kv_heads: optional_size(case, "n_kv_heads").unwrap_or(heads),
+        head_dim: optional_size(case, "head_dim").unwrap_or(dim / heads),
         qk_norm: case.config("use_qk_normalization") == true,
         projection_std: 1.0,
     };
