@@ -8,7 +8,7 @@ use eframe::egui::{
 };
 
 use crate::commands::Command;
-use crate::studio::map::{CodeMap, DrawnFor};
+use crate::studio::map::{CodeMap, DrawnFor, MapColour};
 use crate::studio::model::{Action, Model};
 use crate::studio::reference_frame;
 use crate::theme::{SURFACE_RADIUS, Theme, sans};
@@ -17,7 +17,9 @@ use crate::widgets::scatter::{self, Camera, Points};
 
 const POINT_RADIUS: f32 = 1.6;
 /// How many categories the legend names.
-const LEGEND_NAMES: usize = 8;
+const LEGEND_NAMES: usize = 7;
+/// Colours that stand for one category; the one after them stands for all others.
+const COLOURS: usize = 7;
 
 pub fn show(model: &mut Model, ui: &mut Ui) {
     let theme = model.theme.clone();
@@ -127,7 +129,7 @@ fn drawn_points(model: &mut Model, theme: &Theme, map: &CodeMap) -> Arc<Points> 
     }
     let colours = map.points.iter().map(|point| {
         let category = map.category(point, colour);
-        let base = theme.category(shown_category(category));
+        let base = theme.category(shown_category(colour, category));
         match wanted.highlighted {
             Some(highlighted) if highlighted != category => theme.dim.gamma_multiply(0.45),
             _ => base.gamma_multiply(0.8),
@@ -141,9 +143,13 @@ fn drawn_points(model: &mut Model, theme: &Theme, map: &CodeMap) -> Arc<Points> 
     points
 }
 
-/// More categories than colours go round; the last colour stays for "unknown".
-fn shown_category(category: usize) -> usize {
-    category % 7
+/// The most frequent actions have a colour each and the others share one; environments are too
+/// many for that, so their colours go round.
+fn shown_category(colour: MapColour, category: usize) -> usize {
+    match colour {
+        MapColour::Environment => category % COLOURS,
+        MapColour::Action | MapColour::Step => category,
+    }
 }
 
 /// The rollout's steps in order, the current one marked.
@@ -229,7 +235,7 @@ fn show_selected(model: &mut Model, ui: &mut Ui, theme: &Theme, map: &CodeMap, p
 fn legend_entries(legend: &[String]) -> Vec<String> {
     let mut entries: Vec<String> = legend.iter().take(LEGEND_NAMES).cloned().collect();
     if legend.len() > LEGEND_NAMES {
-        entries.push(format!("and {} more", legend.len() - LEGEND_NAMES));
+        entries.push(format!("{} others", legend.len() - LEGEND_NAMES));
     }
     entries
 }
@@ -259,7 +265,7 @@ fn show_legend(model: &mut Model, ui: &mut Ui, theme: &Theme, legend: &[String])
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 4.0;
         ui.label(theme.dim_text("colour by").size(11.5));
-        for colour in crate::studio::map::MapColour::ALL {
+        for colour in MapColour::ALL {
             let chosen = model.map.colour == colour;
             let ink = if chosen { theme.accent } else { theme.muted };
             let text = egui::RichText::new(colour.label()).size(11.5).color(ink);
@@ -273,18 +279,8 @@ fn show_legend(model: &mut Model, ui: &mut Ui, theme: &Theme, legend: &[String])
     let painter = ui.painter().clone();
     let height = lay_legend(ui, theme, legend, corner.x, |index, entry, at| {
         let at = pos2(at.x, corner.y + at.y);
-        let colour = if index < LEGEND_NAMES { theme.category(shown_category(index)) } else { theme.dim };
-        second_cue(&painter, at + vec2(5.0, 8.0), index / 7, colour);
+        painter.circle_filled(at + vec2(5.0, 8.0), 3.5, theme.category(index));
         painter.text(at + vec2(14.0, 8.0), Align2::LEFT_CENTER, entry, sans(11.5), theme.text);
     });
     ui.allocate_space(vec2(ui.available_width(), height));
-}
-
-/// Discs for the first round of colours, squares for the second.
-fn second_cue(painter: &egui::Painter, centre: Pos2, round: usize, colour: Color32) {
-    if round == 0 {
-        painter.circle_filled(centre, 3.5, colour);
-    } else {
-        painter.rect_filled(Rect::from_center_size(centre, vec2(6.5, 6.5)), 1.0, colour);
-    }
 }

@@ -188,7 +188,7 @@ impl Studio {
             self.model.session = None;
             self.model.gallery.clear();
             self.ask_for_gallery(&pack);
-            self.load_map(&pack);
+            self.drawing.ask_map(self.pack_source.clone());
         }
         if let Some(picture) = self.model.waiting.take() {
             self.start(picture);

@@ -510,6 +510,7 @@ impl Studio {
         if self.model.pack().is_none() {
             self.model.pack = PackState::Opening;
         }
+        self.pack_source = source.clone();
         let id = self.engine.send(Request::OpenPack(source));
         self.model.jobs.add(id, JobKind::OpenPack, false);
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use engine::atlas::AtlasMap;
 use engine::craft::Task;
 use engine::media::Clip;
 
@@ -30,7 +31,7 @@ pub struct MapPoint {
     pub at: [f32; 2],
     /// The codes of the step.
     pub codes: Vec<u16>,
-    /// Index into [`CodeMap::actions`].
+    /// Index into [`CodeMap::actions`], most frequent first.
     pub action: usize,
     /// Index into [`CodeMap::environments`].
     pub environment: usize,
@@ -46,8 +47,10 @@ pub struct CodeMap {
     pub actions: Vec<String>,
     pub environments: Vec<String>,
     pub steps: usize,
-    /// How it was made, for example `UMAP · 18,240 steps · seed 1`.
+    /// How it was made, for example `UMAP · 18,240 steps`.
     pub remark: String,
+    /// Places codes that are not in the set; without it they stand at the most similar step.
+    pub atlas: Option<Arc<AtlasMap>>,
 }
 
 /// What a code means in the reference set.
@@ -155,9 +158,12 @@ impl CodeMap {
         scored
     }
 
-    /// Places the codes of a step that is not in the set: at the nearest reference step.
-    /// `None` if no reference step shares a code with it.
+    /// Where the codes of a step lie. Without an atlas: at the most similar reference step, and
+    /// `None` if none shares a code with it.
     pub fn place(&self, codes: &[u16]) -> Option<[f32; 2]> {
+        if let Some(atlas) = &self.atlas {
+            return atlas.trace(codes).first().copied();
+        }
         let (equal, index) = *self.nearest(codes).first()?;
         (equal > 0).then(|| self.points[index].at)
     }

@@ -1,6 +1,7 @@
 //! The studio's window: one state, panels that show it, one place that changes it.
 
 mod background;
+mod craft_world;
 mod engine;
 mod events;
 mod execute;
@@ -21,9 +22,10 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use eframe::egui;
 use ::engine::craft::Task;
+use ::engine::gpu::DeviceChoice;
 use ::engine::media::FrameSize;
 use ::engine::rollout::{NodeId, Sampling};
-use ::engine::worker::{JobId, PackSource, PackSummary};
+use ::engine::worker::{JobId, PackSource, PackSummary, Worker};
 
 pub use engine::Engine;
 pub use play::reference_frame;
@@ -33,9 +35,10 @@ use crate::theme;
 use crate::widgets::thumbnail::still;
 use crate::widgets::{frame_view, scatter};
 use intake::{Arrival, Intake};
-use map::{ClipRef, CodeMap};
+use craft_world::CraftWorld;
+use map::ClipRef;
 use model::{Model, PackState};
-use world::{Drawing, Drawn, World};
+use world::{Drawing, Drawn};
 
 /// Starting frames in the gallery, for each task.
 const GALLERY_PER_TASK: u64 = 3;
@@ -48,6 +51,8 @@ pub struct StudioOptions {
     /// A starting frame named on the command line.
     pub frame: Option<PathBuf>,
     pub pack: PackSource,
+    /// What the engine computes on; the window has a device of its own.
+    pub device: DeviceChoice,
     /// Where choices are kept between runs; `None` keeps nothing.
     pub settings: Option<PathBuf>,
 }
@@ -56,8 +61,6 @@ pub struct StudioOptions {
 pub struct Parts {
     pub engine: Box<dyn Engine>,
     pub drawing: Drawing,
-    /// Reads the reference set of a pack; `Err` says in words why there is none.
-    pub read_map: Box<dyn Fn(&PackSummary) -> Result<CodeMap, String>>,
 }
 
 /// The application.
@@ -65,8 +68,9 @@ pub struct Studio {
     pub(crate) model: Model,
     engine: Box<dyn Engine>,
     drawing: Drawing,
-    read_map: Box<dyn Fn(&PackSummary) -> Result<CodeMap, String>>,
     intake: Intake,
+    /// The pack that was asked for last.
+    pack_source: PackSource,
     settings_path: Option<PathBuf>,
     /// Background jobs that were stopped for the user's own.
     gave_way: HashSet<JobId>,
@@ -92,9 +96,9 @@ impl Studio {
             model,
             engine: parts.engine,
             drawing: parts.drawing,
-            read_map: parts.read_map,
             intake: Intake::new(ctx.clone()),
             settings_path: options.settings,
+            pack_source: options.pack.clone(),
             gave_way: HashSet::new(),
             waiting_for: None,
             last_sampling: Sampling {
@@ -132,13 +136,6 @@ impl Studio {
         self.drawing.ask_gallery(frames, FrameSize { height, width });
     }
 
-    fn load_map(&mut self, pack: &PackSummary) {
-        match (self.read_map)(pack) {
-            Ok(map) => self.model.map.set(map),
-            Err(reason) => self.model.map.missing = Some(reason),
-        }
-    }
-
     /// Asks once for a clip of the reference set.
     fn want_reference(&mut self, reference: ClipRef) {
         let Some(pack) = self.model.pack() else {
@@ -162,6 +159,8 @@ impl Studio {
                 Drawn::Clip(reference, clip) => {
                     self.model.map.clips.insert(reference, Some(clip));
                 }
+                Drawn::Map(Ok(map)) => self.model.map.set(map),
+                Drawn::Map(Err(reason)) => self.model.map.missing = Some(reason),
             }
         }
     }
@@ -275,16 +274,9 @@ impl eframe::App for Studio {
 
 /// Opens the window and returns when it is closed.
 ///
-/// `make_engine` starts the engine; it gets what wakes the window.
-///
 /// # Errors
 /// When there is no display, no graphics adapter, or the window cannot be made.
-pub fn run(
-    options: StudioOptions,
-    world: impl World + 'static,
-    read_map: impl Fn(&PackSummary) -> Result<CodeMap, String> + 'static,
-    make_engine: impl FnOnce(Box<dyn Fn() + Send + Sync>) -> Box<dyn Engine> + 'static,
-) -> anyhow::Result<()> {
+pub fn run(options: StudioOptions) -> anyhow::Result<()> {
     let native = eframe::NativeOptions {
         viewport: egui::ViewportBuilder::default()
             .with_title("VideoWorld Studio")
@@ -296,10 +288,10 @@ pub fn run(
     };
     let create = move |cc: &eframe::CreationContext<'_>| -> Result<Box<dyn eframe::App>, _> {
         let (for_engine, for_drawing) = (cc.egui_ctx.clone(), cc.egui_ctx.clone());
+        let worker = Worker::spawn(options.device, move || for_engine.request_repaint());
         let parts = Parts {
-            engine: make_engine(Box::new(move || for_engine.request_repaint())),
-            drawing: Drawing::start(world, move || for_drawing.request_repaint()),
-            read_map: Box::new(read_map),
+            engine: Box::new(worker),
+            drawing: Drawing::start(CraftWorld, move || for_drawing.request_repaint()),
         };
         Ok(Box::new(Studio::new(cc, parts, options)) as Box<dyn eframe::App>)
     };

@@ -7,7 +7,9 @@ use std::thread;
 use engine::craft::Task;
 use engine::media::{Clip, Frame, FrameSize};
 
-use super::map::ClipRef;
+use engine::worker::PackSource;
+
+use super::map::{ClipRef, CodeMap};
 
 /// One starting frame of the gallery.
 #[derive(Debug, Clone)]
@@ -23,18 +25,22 @@ pub trait World: Send {
     fn starting_frame(&self, task: Task, seed: u64, size: FrameSize) -> Frame;
     /// A clip of the reference set again.
     fn clip(&self, reference: &ClipRef, size: FrameSize) -> Clip;
+    /// The reference set of a pack; `Err` says in words why there is none.
+    fn code_map(&self, pack: &PackSource) -> Result<CodeMap, String>;
 }
 
 /// What the thread is asked for.
 enum Order {
     Gallery { frames: Vec<(Task, u64)>, size: FrameSize },
     Clip { reference: ClipRef, size: FrameSize },
+    Map(PackSource),
 }
 
 /// What the thread has drawn.
 pub enum Drawn {
     Starting(StartingFrame),
     Clip(ClipRef, Clip),
+    Map(Result<CodeMap, String>),
 }
 
 /// The thread that draws. It ends when this is dropped and the picture in work is done.
@@ -64,6 +70,10 @@ impl Drawing {
         self.orders.send(Order::Clip { reference, size }).ok();
     }
 
+    pub fn ask_map(&self, pack: PackSource) {
+        self.orders.send(Order::Map(pack)).ok();
+    }
+
     pub fn poll(&self) -> Option<Drawn> {
         self.drawn.try_recv().ok()
     }
@@ -82,6 +92,11 @@ fn draw(world: &dyn World, inbox: &Receiver<Order>, outbox: &Sender<Drawn>, wake
             Order::Clip { reference, size } => {
                 let clip = world.clip(&reference, size);
                 let sent = outbox.send(Drawn::Clip(reference, clip));
+                wake();
+                sent.is_ok()
+            }
+            Order::Map(pack) => {
+                let sent = outbox.send(Drawn::Map(world.code_map(&pack)));
                 wake();
                 sent.is_ok()
             }
