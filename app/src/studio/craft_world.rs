@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use engine::atlas::{AtlasMap, ReferenceClip, ReferenceSet};
-use engine::craft::{Action, Episode, Size, Split, Task};
+use engine::craft::{Action, Episode, Split, Task};
 use engine::media::{Clip, Frame, FrameSize};
 use engine::pack::Pack;
 use engine::worker::PackSource;
@@ -17,14 +17,14 @@ pub struct CraftWorld;
 
 impl World for CraftWorld {
     fn starting_frame(&self, task: Task, seed: u64, size: FrameSize) -> Frame {
-        Episode::sample(task, Split::Test, seed).frame(0, size_of(size))
+        Episode::sample(task, Split::Test, seed).frame(0, size)
     }
 
     fn clip(&self, reference: &ClipRef, size: FrameSize) -> Clip {
         let split = if reference.unseen { Split::Test } else { Split::Train };
         let episode = Episode::sample(reference.task, split, reference.seed);
         let clip = reference.clip.min(episode.num_clips().saturating_sub(1));
-        Arc::new(episode.clip(clip, size_of(size)).frames)
+        Arc::new(episode.clip(clip, size).frames)
     }
 
     fn code_map(&self, pack: &PackSource) -> Result<CodeMap, String> {
@@ -38,13 +38,6 @@ impl World for CraftWorld {
         let set = set.filter(|set| !set.clips.is_empty()).ok_or(missing)?;
         let atlas = set.map(&pack.manifest.dldm.levels);
         Ok(code_map(&set, atlas.ok_or(missing)?))
-    }
-}
-
-fn size_of(size: FrameSize) -> Size {
-    Size {
-        height: size.height,
-        width: size.width,
     }
 }
 

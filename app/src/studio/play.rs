@@ -28,7 +28,7 @@ impl Studio {
         let due = ((now - shown_at) / period).floor();
         if due >= 1.0 {
             let before = session.current();
-            let moved = session.move_by(due as i64);
+            let moved = session.play_by(due as i64);
             self.model.player.shown_at = Some(shown_at + due * period);
             if session.current() != before {
                 self.model.view.selected = None;

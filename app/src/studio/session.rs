@@ -273,6 +273,18 @@ impl Session {
         (0..=end).contains(&wanted)
     }
 
+    /// As [`Self::move_by`], but no further than there are pixels.
+    pub fn play_by(&mut self, frames: i64) -> bool {
+        let painted = self.next_on_line().is_some_and(|next| self.view(next).coarse.is_some());
+        let left = (self.last_frame() - self.frame.min(self.last_frame())) as i64;
+        if painted {
+            return self.move_by(frames);
+        }
+        let possible = if self.current() == Rollout::ROOT { 0 } else { left };
+        self.move_by(frames.min(possible));
+        frames <= possible
+    }
+
     /// Goes to the frame `at` of the joined line, where neighbouring clips share a frame.
     pub fn seek(&mut self, at: i64) {
         let line = self.line();
