@@ -23,16 +23,17 @@ fn vertex(@builtin(vertex_index) index: u32) -> @builtin(position) vec4<f32> {
     return vec4<f32>(corner * 2.0 - 1.0, 0.0, 1.0);
 }
 
-// Weights of the four neighbours for a fraction `f` between the middle two (Catmull-Rom).
+// Weights of the four neighbours for a fraction `f` between the middle two: the cubic filter of
+// Mitchell and Netravali with B = C = 1/3, which shows less of the pixel grid than Catmull-Rom.
 fn cubic_weights(f: f32) -> vec4<f32> {
     let f2 = f * f;
     let f3 = f2 * f;
     return vec4<f32>(
-        -0.5 * f3 + f2 - 0.5 * f,
-        1.5 * f3 - 2.5 * f2 + 1.0,
-        -1.5 * f3 + 2.0 * f2 + 0.5 * f,
-        0.5 * f3 - 0.5 * f2,
-    );
+        1.0 - 9.0 * f + 15.0 * f2 - 7.0 * f3,
+        16.0 - 36.0 * f2 + 21.0 * f3,
+        1.0 + 9.0 * f + 27.0 * f2 - 21.0 * f3,
+        7.0 * f3 - 6.0 * f2,
+    ) / 18.0;
 }
 
 // Bicubic enlarging in nine linear taps: the middle two texels of each axis share one tap.

@@ -134,6 +134,11 @@ impl Theme {
             .unwrap_or(self.muted)
     }
 
+    /// A place where something will be.
+    pub fn vacant(&self) -> Color32 {
+        self.window.lerp_to_gamma(self.line, 0.55)
+    }
+
     pub fn section_title(&self, text: &str) -> RichText {
         RichText::new(text.to_uppercase())
             .size(11.0)

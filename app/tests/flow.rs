@@ -131,7 +131,7 @@ fn another_code_grows_a_branch_that_keeps_the_codes_before_it() {
     press(&mut harness, Key::N);
     harness.get_by_label_contains("at step 2, query 1").click();
     harness.run_steps(4);
-    let label = "Choose code 29, probability 20.0 %";
+    let label = "Choose code 10, probability 20.0 %";
     harness.get_by_label(label).click();
     harness.run_steps(50);
     let session = harness.state().model().session.as_ref().unwrap();
@@ -139,7 +139,7 @@ fn another_code_grows_a_branch_that_keeps_the_codes_before_it() {
     assert_eq!(children.len(), 2);
     let codes = |at: usize| session.rollout.node(children[at]).choice.codes.clone();
     assert_eq!(codes(0)[..4], codes(1)[..4], "the codes before the choice are kept");
-    assert_eq!(codes(1)[4], 29);
+    assert_eq!(codes(1)[4], 10);
 }
 
 #[test]

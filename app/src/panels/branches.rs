@@ -13,7 +13,9 @@ use crate::widgets::control::{placeholder, section_header};
 
 const ROW: f32 = 56.0;
 const THUMB: egui::Vec2 = vec2(58.0, 38.0);
-const INDENT: f32 = 20.0;
+const INDENT: f32 = 22.0;
+/// Below this width only the pictures are shown.
+const NAMES_FROM: f32 = 140.0;
 
 /// Where a node is drawn: its row, and how many branches lie left of it.
 struct Place {
@@ -32,9 +34,12 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
     let columns = places.iter().map(|place| place.column).max().unwrap_or(0) + 1;
     let steps = places.len() - 1;
     let plural = if steps == 1 { "step" } else { "steps" };
-    section_header(ui, &theme, "Branches", &format!("{columns} · {steps} {plural}"));
+    if ui.available_width() >= NAMES_FROM {
+        section_header(ui, &theme, "Branches", &format!("{columns} · {steps} {plural}"));
+    }
     ScrollArea::vertical().auto_shrink([false, false]).show(ui, |ui| {
-        let indent = INDENT.min((ui.available_width() - 150.0).max(0.0) / columns as f32);
+        let room = (ui.available_width() - NAMES_FROM).max(ui.available_width() - THUMB.x - 2.0);
+        let indent = INDENT.min(room.min(90.0).max(0.0) / columns as f32);
         let size = vec2(ui.available_width(), places.len() as f32 * ROW);
         let (area, _) = ui.allocate_exact_size(size, Sense::hover());
         let thumb_at = |row: usize, place: &Place| {
@@ -145,6 +150,12 @@ fn show_node(model: &mut Model, ui: &mut Ui, theme: &Theme, node: NodeId, thumb:
     };
     let painter = ui.painter();
     painter.rect_stroke(thumb, 5.0, stroke, StrokeKind::Inside);
+    if line.width() < NAMES_FROM {
+        if response.on_hover_text(format!("{title}, {remark}")).clicked() {
+            model.actions.push(Action::GoTo(node));
+        }
+        return;
+    }
     let left = thumb.right() + 10.0;
     let ink = if current { theme.accent } else { theme.text };
     painter.text(pos2(left, thumb.center().y - 8.0), Align2::LEFT_CENTER, title, sans(12.5), ink);

@@ -40,7 +40,7 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
     section_header(ui, &theme, &format!("Code {}", prediction.code), &remark);
     ui.spacing_mut().item_spacing.y = 4.0;
     digits::show(ui, &theme, prediction.code, &pack.levels);
-    ui.add_space(4.0);
+    ui.add_space(2.0);
     if map.points.is_empty() {
         ui.label(theme.dim_text("Without a reference set it is not known where this code occurs"));
     } else if usage.count == 0 {

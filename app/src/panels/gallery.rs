@@ -15,14 +15,9 @@ const CAPTION: f32 = 40.0;
 
 pub fn show(model: &mut Model, ui: &mut Ui) {
     let theme = model.theme.clone();
-    ui.horizontal(|ui| {
-        ui.vertical(|ui| {
-            ui.spacing_mut().item_spacing.y = 4.0;
-            ui.label(theme.strong_text("Choose where to start", 22.0));
-            let hint = "Environments that training never saw. Or bring a picture of your own: drop it, paste it, open it";
-            ui.add(egui::Label::new(theme.muted_text(hint).size(13.0)).wrap());
-        });
-    });
+    ui.label(theme.strong_text("Choose where to start", 22.0));
+    let hint = "Environments that training never saw. Or bring a picture of your own: drop it, paste it, open it";
+    ui.add(egui::Label::new(theme.muted_text(hint).size(13.0)).wrap());
     ui.horizontal(|ui| {
         let key = Command::OpenFrame.key(ui.ctx());
         if KeyButton::new("Open picture…", &key).show(ui, &theme).clicked() {
@@ -30,6 +25,7 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
         }
         recent(model, ui, &theme);
     });
+    ui.add_space(8.0);
     if let PackState::Failed(reason) = model.pack.clone() {
         placeholder(ui, &theme, "The pack could not be opened", &reason);
         ui.vertical_centered(|ui| {
@@ -62,7 +58,7 @@ fn recent(model: &mut Model, ui: &mut Ui, theme: &Theme) {
 
 fn cards(model: &mut Model, ui: &mut Ui, theme: &Theme) {
     let width = ui.available_width();
-    let columns = ((width + GAP) / 250.0).floor().clamp(2.0, 6.0) as usize;
+    let columns = ((width + GAP) / 250.0).floor().clamp(2.0, 5.0) as usize;
     let card_width = (width - GAP * (columns - 1) as f32) / columns as f32;
     let picture_height = card_width * 2.0 / 3.0;
     let pitch = picture_height + CAPTION + GAP;

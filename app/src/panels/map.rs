@@ -258,7 +258,7 @@ fn lay_legend(ui: &Ui, theme: &Theme, legend: &[String], left: f32, mut place: i
 }
 
 fn legend_height(ui: &Ui, theme: &Theme, legend: &[String]) -> f32 {
-    lay_legend(ui, theme, legend, 0.0, |_, _, _| {}) + 24.0
+    lay_legend(ui, theme, legend, 0.0, |_, _, _| {}) + 36.0
 }
 
 fn show_legend(model: &mut Model, ui: &mut Ui, theme: &Theme, legend: &[String]) {
@@ -270,7 +270,10 @@ fn show_legend(model: &mut Model, ui: &mut Ui, theme: &Theme, legend: &[String])
             let ink = if chosen { theme.accent } else { theme.muted };
             let text = egui::RichText::new(colour.label()).size(11.5).color(ink);
             let button = egui::Button::new(text).small().frame(false);
-            if ui.add(button.selected(false)).clicked() {
+            let response = ui.add(button.selected(false));
+            let name = format!("Colour by {}", colour.label().to_lowercase());
+            response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, chosen, &name));
+            if response.clicked() {
                 model.map.colour = colour;
             }
         }

@@ -1,10 +1,12 @@
 //! What could happen next: the policy's most likely codes, each with how its clip ends.
 
 use eframe::egui::{
-    Align2, Color32, CursorIcon, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
+    Align2, Color32, CursorIcon, Rect, Role, Sense, Stroke, StrokeKind, Ui, UiBuilder,
+    WidgetInfo, pos2, vec2,
 };
 
 use crate::commands::CANDIDATES;
+use crate::studio::CANDIDATES_SHOWN;
 use crate::studio::jobs::JobKind;
 use crate::studio::model::Model;
 use crate::studio::session::Outcome;
@@ -13,6 +15,8 @@ use crate::widgets::control::{fill_bar, key_cap, placeholder, section_header};
 
 const COLUMNS: usize = 3;
 const GAP: f32 = 8.0;
+/// Below the picture: code, probability, key and bar.
+const CAPTION: f32 = 46.0;
 
 pub fn show(model: &mut Model, ui: &mut Ui) {
     let theme = model.theme.clone();
@@ -40,14 +44,19 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
         } else {
             ("Candidates come when the engine is free", "Step takes the most likely one")
         };
-        placeholder(ui, &theme, title, hint);
+        // As high as the cards, so that nothing moves when they come.
+        let height = cards_height(ui.available_width(), CANDIDATES_SHOWN);
+        let size = vec2(ui.available_width(), height);
+        let (area, _) = ui.allocate_exact_size(size, Sense::hover());
+        let middle = Rect::from_center_size(area.center(), vec2(area.width(), 72.0));
+        ui.scope_builder(UiBuilder::new().max_rect(middle), |ui| {
+            placeholder(ui, &theme, title, hint);
+        });
         return;
     };
-    let width = (ui.available_width() - GAP * (COLUMNS - 1) as f32) / COLUMNS as f32;
-    let picture_height = width * 0.58;
-    let height = picture_height + 46.0;
-    let rows = outcomes.len().div_ceil(COLUMNS);
-    let size = vec2(ui.available_width(), rows as f32 * (height + GAP) - GAP);
+    let (width, picture_height) = card_size(ui.available_width());
+    let height = picture_height + CAPTION;
+    let size = vec2(ui.available_width(), cards_height(ui.available_width(), outcomes.len()));
     let (area, _) = ui.allocate_exact_size(size, Sense::hover());
     for (index, outcome) in outcomes.iter().enumerate() {
         let corner = vec2(
@@ -57,6 +66,17 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
         let card = Rect::from_min_size(area.min + corner, vec2(width, height));
         show_card(model, ui, &theme, card, picture_height, index, outcome);
     }
+}
+
+/// Width of a card and height of its picture.
+fn card_size(available: f32) -> (f32, f32) {
+    let width = (available - GAP * (COLUMNS - 1) as f32) / COLUMNS as f32;
+    (width, width * 0.58)
+}
+
+fn cards_height(available: f32, count: usize) -> f32 {
+    let rows = count.div_ceil(COLUMNS).max(1) as f32;
+    rows * (card_size(available).1 + CAPTION + GAP) - GAP
 }
 
 fn show_card(

@@ -20,7 +20,6 @@ type Side = (Shot, String);
 pub fn show(model: &mut Model, ui: &mut Ui) {
     let theme = model.theme.clone();
     let area = ui.available_rect_before_wrap();
-    ui.painter().rect_filled(area, RADIUS, theme.stage);
     let (a, b) = model.sides();
     match (a, b, model.view.compare) {
         (Some(a), Some(b), Compare::Wipe) => wipe(model, ui, &theme, area, a, b),
@@ -34,8 +33,6 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
             None => empty(model, ui, &theme, area),
         },
     }
-    ui.painter()
-        .rect_stroke(area, RADIUS, Stroke::new(1.0, theme.line), StrokeKind::Inside);
     ui.advance_cursor_after_rect(area);
 }
 
@@ -124,6 +121,13 @@ fn empty(model: &Model, ui: &mut Ui, theme: &Theme, area: Rect) {
     } else {
         ("Nothing on the stage", "Choose a starting frame")
     };
+    ui.painter().rect(
+        area,
+        RADIUS,
+        theme.stage,
+        Stroke::new(1.0, theme.line),
+        StrokeKind::Inside,
+    );
     let middle = Rect::from_center_size(area.center(), vec2(area.width(), 60.0));
     ui.scope_builder(eframe::egui::UiBuilder::new().max_rect(middle), |ui| {
         placeholder(ui, theme, title, hint);

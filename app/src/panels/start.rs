@@ -42,7 +42,7 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
         model.actions.push(Action::GoTo(Rollout::ROOT));
     }
     ui.horizontal(|ui| {
-        let swap_width = 64.0;
+        let swap_width = 61.0;
         ComboBox::from_id_salt("task")
             .width(ui.available_width() - swap_width - 8.0)
             .selected_text(task.label())

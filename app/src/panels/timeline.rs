@@ -69,7 +69,7 @@ fn filmstrip(model: &mut Model, ui: &mut Ui, theme: &Theme, area: Rect) {
         let corner = area.min + vec2(index as f32 * pitch, 0.0);
         let rect = Rect::from_min_size(corner, vec2(pitch - PITCH_GAP, area.height()));
         let Some(picture) = picture else {
-            ui.painter().rect_filled(rect, 3.0, theme.raised);
+            ui.painter().rect_filled(rect, 3.0, theme.vacant());
             continue;
         };
         let end = start + frame as i64;
@@ -93,7 +93,7 @@ fn filmstrip(model: &mut Model, ui: &mut Ui, theme: &Theme, area: Rect) {
 }
 
 fn empty_film(ui: &Ui, theme: &Theme, area: Rect) {
-    ui.painter().rect_filled(area, 3.0, theme.raised);
+    ui.painter().rect_filled(area, 3.0, theme.vacant());
     ui.painter().text(
         area.center(),
         Align2::CENTER_CENTER,

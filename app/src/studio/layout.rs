@@ -76,7 +76,7 @@ fn frame_of_window(model: &mut Model, ui: &mut Ui) {
     Side::right("right")
         .resizable(false)
         .exact_size(right)
-        .frame(surface(Margin::symmetric(14, 12)))
+        .frame(surface(Margin { bottom: 4, ..Margin::symmetric(14, 12) }))
         .show(ui, |ui| {
             if roomy {
                 Panel::Next.show(model, ui);

@@ -27,6 +27,7 @@ use ::engine::media::FrameSize;
 use ::engine::rollout::{NodeId, Sampling};
 use ::engine::worker::{JobId, PackSource, PackSummary, Worker};
 
+pub use background::CANDIDATES_SHOWN;
 pub use engine::Engine;
 pub use play::reference_frame;
 
@@ -127,12 +128,9 @@ impl Studio {
 
     fn ask_for_gallery(&self, pack: &PackSummary) {
         let (height, width) = pack.frame_size;
-        let of_task = |task: &Task| {
-            let task = *task;
-            (GALLERY_SEED..GALLERY_SEED + GALLERY_PER_TASK).map(move |seed| (task, seed))
-        };
-        // All five tasks, also those a small pack has not learned: they say what it does there.
-        let frames = Task::ALL.iter().flat_map(of_task).collect();
+        // All five tasks, also those a small pack has not learned; every row shows each once.
+        let seeds = GALLERY_SEED..GALLERY_SEED + GALLERY_PER_TASK;
+        let frames = seeds.flat_map(|seed| Task::ALL.map(|task| (task, seed))).collect();
         self.drawing.ask_gallery(frames, FrameSize { height, width });
     }
 

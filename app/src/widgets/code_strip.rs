@@ -51,7 +51,7 @@ impl CodeStrip<'_> {
                         }
                     }
                     None => {
-                        ui.painter().rect_filled(rect, 2.0, theme.raised);
+                        ui.painter().rect_filled(rect, 2.0, theme.vacant());
                     }
                 }
             }

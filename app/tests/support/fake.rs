@@ -16,6 +16,9 @@ use videoworld_studio::studio::Engine;
 
 use super::scene;
 
+/// Where all clips play: the environment of the gallery's first frame.
+const ENVIRONMENT: u64 = 1;
+
 /// How far refinement gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refining {
@@ -146,7 +149,7 @@ impl Script {
                             code: predictions[0].code,
                             probability: 0.6 / (n as f32 * 2.0 + 1.0),
                             predictions,
-                            outcome: scene::frame(0, (index + n) as f32, scene::SIZE, true),
+                            outcome: scene::frame(ENVIRONMENT, (index + n) as f32, scene::SIZE, true),
                         }
                     })
                     .collect();
@@ -162,7 +165,7 @@ impl Script {
         let key = ClipKey::coarse(&pack().id, path);
         if !self.store.contains_key(&key) {
             self.coarse_decodes += 1;
-            let clip = scene::clip(0, path.clips.len() - 1, true);
+            let clip = scene::clip(ENVIRONMENT, path.clips.len() - 1, true);
             self.store.insert(key, StoredClip { clip, quality: ClipQuality::Coarse });
         }
         let quality = ClipQuality::Coarse;
@@ -179,7 +182,7 @@ impl Script {
         let known = self.store.get(&key).is_some_and(|stored| stored.quality >= quality);
         if !known {
             self.refined_decodes += 1;
-            let clip = scene::clip(0, path.clips.len() - 1, false);
+            let clip = scene::clip(ENVIRONMENT, path.clips.len() - 1, false);
             self.store.insert(key, StoredClip { clip, quality });
         }
         if let Refining::Stuck(done) = self.refining {
