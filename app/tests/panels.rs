@@ -49,19 +49,19 @@ fn studio(cc: &eframe::CreationContext<'_>, script: &Shared) -> Studio {
 }
 
 /// A window brought into a state, not rendered.
-fn window(state: State, size: egui::Vec2) -> (Harness<'static, Studio>, Shared) {
+fn window(state: State, size: egui::Vec2, render: bool) -> Harness<'static, Studio> {
     let script = Shared::default();
     if state == State::Failed {
         script.borrow_mut().mute_candidates = true;
     }
     let shared = Rc::clone(&script);
-    let mut harness = Harness::builder()
+    let builder = Harness::builder()
         .with_size(size)
         .with_max_steps(40)
         .with_step_dt(1.0 / 16.0)
-        .with_render_cursor(false)
-        .wgpu()
-        .build_eframe(move |cc| studio(cc, &shared));
+        .with_render_cursor(false);
+    let builder = if render { builder.wgpu() } else { builder };
+    let mut harness = builder.build_eframe(move |cc| studio(cc, &shared));
     for _ in 0..200 {
         harness.run_steps(1);
         let model = harness.state().model();
@@ -72,7 +72,7 @@ fn window(state: State, size: egui::Vec2) -> (Harness<'static, Studio>, Shared) 
     }
     assert_eq!(harness.state().model().gallery.len(), 15, "the gallery was not drawn");
     if state == State::Empty {
-        return (harness, script);
+        return harness;
     }
     act(&mut harness, Action::Start(0));
     for _ in 0..3 {
@@ -93,7 +93,7 @@ fn window(state: State, size: egui::Vec2) -> (Harness<'static, Studio>, Shared) 
         harness.run_steps(1);
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    (harness, script)
+    harness
 }
 
 fn act(harness: &mut Harness<'_, Studio>, action: Action) {
@@ -134,23 +134,24 @@ impl eframe::App for PanelHost {
 fn panels_look_as_they_did() {
     let mut failures = Vec::new();
     for state in STATES {
+        let mut studio = window(state, vec2(1600.0, 1000.0), false).into_state();
+        // Textures belong to the window they were made in.
+        studio.model_mut().thumbs = Default::default();
+        let mut harness = Harness::builder()
+            .with_render_cursor(false)
+            .wgpu()
+            .build_eframe(move |cc| {
+                theme::install_fonts(&cc.egui_ctx);
+                studio.model().theme.apply(&cc.egui_ctx);
+                if let Some(render) = &cc.wgpu_render_state {
+                    frame_view::install(render);
+                    scatter::install(render);
+                }
+                PanelHost { studio, panel: Panel::ALL[0] }
+            });
         for panel in Panel::ALL {
-            let (harness, _) = window(state, vec2(1600.0, 1000.0));
-            let mut studio = harness.into_state();
-            studio.model_mut().thumbs = Default::default();
-            let mut harness = Harness::builder()
-                .with_size(panel.usual_size() + vec2(24.0, 24.0))
-                .with_render_cursor(false)
-                .wgpu()
-                .build_eframe(move |cc| {
-                    theme::install_fonts(&cc.egui_ctx);
-                    studio.model().theme.apply(&cc.egui_ctx);
-                    if let Some(render) = &cc.wgpu_render_state {
-                        frame_view::install(render);
-                        scatter::install(render);
-                    }
-                    PanelHost { studio, panel }
-                });
+            harness.state_mut().panel = panel;
+            harness.set_size(panel.usual_size() + vec2(24.0, 24.0));
             harness.run_steps(2);
             let picture = harness.render().expect("software Vulkan renders");
             let name = format!("{}_{}", panel.id(), format!("{state:?}").to_lowercase());
@@ -168,7 +169,7 @@ fn the_window_looks_as_it_did() {
         let picture = harness.render().expect("software Vulkan renders");
         failures.extend(snapshot::compare(name, &picture).err());
     };
-    let (mut harness, _) = window(State::Working, vec2(1600.0, 1000.0));
+    let mut harness = window(State::Working, vec2(1600.0, 1000.0), true);
     harness.state_mut().model_mut().view.compare = Compare::Wipe;
     shoot(&mut harness, "window_working");
     harness.state_mut().model_mut().settings.theme = ThemeChoice::Dark;
@@ -176,11 +177,11 @@ fn the_window_looks_as_it_did() {
     shoot(&mut harness, "window_light");
     act(&mut harness, Action::Run(Command::Present));
     shoot(&mut harness, "window_present");
-    let (mut harness, _) = window(State::Empty, vec2(1600.0, 1000.0));
+    let mut harness = window(State::Empty, vec2(1600.0, 1000.0), true);
     shoot(&mut harness, "window_gallery");
-    let (mut harness, _) = window(State::Ready, vec2(1280.0, 720.0));
+    let mut harness = window(State::Ready, vec2(1280.0, 720.0), true);
     shoot(&mut harness, "window_small");
-    let (mut harness, _) = window(State::Failed, vec2(1280.0, 720.0));
+    let mut harness = window(State::Failed, vec2(1280.0, 720.0), true);
     shoot(&mut harness, "window_failed");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
