@@ -3,7 +3,7 @@
 # say so, write the rollout and exit with 0.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-binary="${CARGO_TARGET_DIR:-target}/release/videoworld-studio"
+binary="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/release/videoworld-studio"
 home=$(mktemp -d)
 trap 'rm -rf "$home"' EXIT
 mkdir "$home/work"

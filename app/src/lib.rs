@@ -1,5 +1,6 @@
 //! The studio: its window, its panels and its command line. All computing is the engine's.
 
+pub mod cli;
 #[cfg(feature = "window")]
 pub mod commands;
 #[cfg(feature = "window")]

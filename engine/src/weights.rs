@@ -296,12 +296,15 @@ impl ModuleMapper for Loader<'_> {
             });
             return param;
         }
-        // The parameter's own device may carry autodiff; data is created beside it and moved over.
-        let device = param.lazy_device().inner();
+        let device = param.lazy_device();
         let data = TensorData::new(stored.values.clone(), stored.shape.clone());
-        let mut tensor = Tensor::<D>::from_data(data, &device);
+        let mut tensor = Tensor::<D>::from_data(data, &device.clone().inner());
         if transposed {
             tensor = tensor.transpose();
+        }
+        // To burn, a device equals itself with autodiff, so it would not move the tensor over.
+        if device.is_autodiff() {
+            tensor = tensor.autodiff();
         }
         self.used.insert(key);
         let id = param.id;

@@ -116,4 +116,12 @@ impl Action {
     pub fn index(self) -> usize {
         self as usize
     }
+
+    /// Whether it belongs to no task.
+    pub fn is_free(self) -> bool {
+        matches!(
+            self,
+            Self::FreeFold | Self::PushBlock | Self::MoveBlock | Self::WaveHand
+        )
+    }
 }

@@ -1,67 +1,27 @@
 //! A whole task, or a few free motions, from a seed: what happens, where, and its clips.
 
-use std::ops::Range;
-
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
     Action, Size, Task,
-    blocks::{self, Block, RISE, Shape},
+    blocks::{self, Block},
     canvas::Thing,
     environment::{Environment, Split, mixed},
-    geometry::{Line, Point, area, pt},
-    hand::Hand,
+    free,
+    geometry::{Point, pt},
     label::{CraftClip, FrameLabel, Masks, State},
-    paper::{Bend, Fold, Stack},
+    motion::{Doing, Moment, Motion, Step, Still, hold_point, resting, task_step},
+    paper::Stack,
     plan,
-    render::{Craft, Renderer, Scene, TILT},
+    render::{Renderer, Scene},
 };
+use crate::media::Frame;
 
 /// Frames of one clip; the last is the first of the next clip.
 pub const FRAMES_PER_CLIP: usize = 17;
 /// Frames a second.
 pub const FPS: f32 = 8.0;
-
-/// What happens in one clip.
-#[derive(Debug, Clone, PartialEq)]
-struct Step {
-    action: Action,
-    doing: Doing,
-    motion: Motion,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Doing {
-    Fold(Fold),
-    /// Carries a block over the table, or pushes it along when `hop` is zero.
-    Carry {
-        block: usize,
-        to: Point,
-        lift: f32,
-        hop: f32,
-    },
-    /// The hand goes round without touching anything.
-    Wave([Point; 2]),
-}
-
-/// Natural variation of a movement.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Motion {
-    /// When the hand has taken hold and when it lets go, as part of the clip.
-    holds: (f32, f32),
-    /// How far the three ways of the hand bend sideways.
-    bows: [f32; 3],
-    /// Below 1 the movement starts fast, above 1 slowly.
-    pace: f32,
-}
-
-/// What lies on the table between two clips.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Still {
-    Paper(Stack),
-    Blocks(Vec<Block>),
-}
 
 /// A sequence of clips in one environment. Cheap to sample; pictures are painted on request.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,15 +44,9 @@ impl Episode {
         let environment = Environment::sample(split, mixed(seed, 11 + task as u64));
         let purpose = 101 + 10 * task as u64 + u64::from(split == Split::Test);
         let mut rng = ChaCha8Rng::seed_from_u64(mixed(seed, purpose));
-        let mut done: Vec<Action> = Vec::new();
-        loop {
-            let open = plan::next(task, &done);
-            if open.is_empty() {
-                break;
-            }
-            done.push(open[rng.random_range(0..open.len())]);
-        }
-        Self::of_actions(task, split, environment, &done, &mut rng)
+        let mut actions = Vec::new();
+        finish_plan(task, &mut actions, &mut rng);
+        Self::of_actions(task, split, environment, &actions, &mut rng)
     }
 
     fn of_actions(
@@ -108,12 +62,17 @@ impl Episode {
         };
         let curl_left = rng.random();
         let mut episode = Self::begin(Some(task), split, environment, first, curl_left, rng);
-        for (k, &action) in actions.iter().enumerate() {
-            let doing = task_step(action, &actions[..k], actions)
-                .expect("every action of a plan belongs to its task");
-            episode.push(action, doing, rng);
-        }
+        episode.push_all(actions, rng);
         episode
+    }
+
+    /// Adds the steps of a plan that are not there yet.
+    fn push_all(&mut self, actions: &[Action], rng: &mut ChaCha8Rng) {
+        for k in self.steps.len()..actions.len() {
+            let doing = task_step(actions[k], &actions[..k], actions)
+                .expect("every action of a plan belongs to its task");
+            self.push(actions[k], doing, rng);
+        }
     }
 
     /// Motions of no task: folds anywhere, blocks pushed and moved, a waving hand.
@@ -126,12 +85,12 @@ impl Episode {
         let first = if paper {
             Still::Paper(Stack::open())
         } else {
-            Still::Blocks(scattered(&mut rng))
+            Still::Blocks(free::scattered(&mut rng))
         };
         let curl_left = rng.random();
         let mut episode = Self::begin(None, split, environment, first, curl_left, &mut rng);
         for _ in 0..CLIPS {
-            let (action, doing) = free_step(episode.last_still(), &mut rng);
+            let (action, doing) = free::step(episode.last_still(), &mut rng);
             episode.push(action, doing, &mut rng);
         }
         episode
@@ -163,11 +122,7 @@ impl Episode {
     }
 
     fn push(&mut self, action: Action, doing: Doing, rng: &mut ChaCha8Rng) {
-        let motion = Motion {
-            holds: (rng.random_range(0.24..0.30), rng.random_range(0.74..0.80)),
-            bows: std::array::from_fn(|_| rng.random_range(-0.05..0.05)),
-            pace: rng.random_range(0.88..1.15),
-        };
+        let motion = Motion::sample(rng);
         let before = self.last_still().clone();
         let after = before.after(&doing);
         let last_rest = *self.rests.last().expect("an episode has a first rest");
@@ -226,24 +181,24 @@ impl Episode {
 
     /// The 17 frames of clip `k` with their labels.
     pub fn clip(&self, k: usize, size: Size) -> CraftClip {
-        self.painted(k, size, 0..FRAMES_PER_CLIP, false)
+        self.painted(k, size, false)
     }
 
     /// Like [`Episode::clip`], with masks of paper, blocks and hand in the labels.
     pub fn clip_with_masks(&self, k: usize, size: Size) -> CraftClip {
-        self.painted(k, size, 0..FRAMES_PER_CLIP, true)
+        self.painted(k, size, true)
     }
 
     /// The frame before clip `k`; `k == num_clips()` gives the last frame.
-    pub fn frame(&self, k: usize, size: Size) -> crate::media::Frame {
+    pub fn frame(&self, k: usize, size: Size) -> Frame {
         let scene = self.scene(k, 0);
         Renderer::new(&self.environment, size, false).render(&scene)
     }
 
-    fn painted(&self, k: usize, size: Size, frames: Range<usize>, masks: bool) -> CraftClip {
+    fn painted(&self, k: usize, size: Size, masks: bool) -> CraftClip {
         let mut renderer = Renderer::new(&self.environment, size, masks);
         let mut clip = CraftClip::default();
-        for i in frames {
+        for i in 0..FRAMES_PER_CLIP {
             // The end of a clip is the start of the next one, by construction and not only by rounding.
             let scene = if i + 1 == FRAMES_PER_CLIP {
                 self.scene(k + 1, 0)
@@ -271,257 +226,78 @@ impl Episode {
 
     /// What there is to see at frame `i` (0 to 15) of clip `k`, or at the very end.
     pub(super) fn scene(&self, k: usize, i: usize) -> Scene {
-        let time = k * (FRAMES_PER_CLIP - 1) + i;
-        let still = &self.stills[k];
+        let start = self.moment(k);
         if i == 0 {
-            return self.resting_scene(still, self.rests[k], time);
-        }
-        let step = &self.steps[k];
-        let at = i as f32 / (FRAMES_PER_CLIP - 1) as f32;
-        let (from, to) = step.motion.holds;
-        let done = ((at - from) / (to - from)).clamp(0.0, 1.0);
-        let done = smooth(done.powf(step.motion.pace));
-        let (point, height) = hold_point(still, &step.doing, done);
-        let way = |a: Point, b: Point, t: f32, bow: f32| {
-            let t = smooth(t);
-            a.lerp(b, t) + (b - a).perp() * (bow * 4.0 * t * (1.0 - t))
-        };
-        let bows = step.motion.bows;
-        let hand = if at < from {
-            let t = at / from;
-            Hand {
-                at: way(self.rests[k], point, t, bows[0] * 2.0),
-                height: 0.02 + 0.05 * (t * std::f32::consts::PI).sin(),
-                open: 1.0 - smooth((t * 1.6 - 0.6).clamp(0.0, 1.0)),
-            }
-        } else if at <= to {
-            Hand {
-                at: point,
-                height: height + 0.01,
-                open: step.doing.openness(),
-            }
+            start.scene()
         } else {
-            let t = (at - to) / (1.0 - to);
-            Hand {
-                at: way(point, self.rests[k + 1], t, bows[2] * 2.0),
-                height: height * (1.0 - t) + 0.02 + 0.05 * (t * std::f32::consts::PI).sin(),
-                open: smooth((t * 2.0).min(1.0)),
-            }
-        };
-        Scene {
-            craft: self.craft(still, &step.doing, done, at / from),
-            hand: Some(hand),
-            time,
+            self.steps[k].scene(&start, self.rests[k + 1], i)
         }
     }
 
-    fn craft(&self, still: &Still, doing: &Doing, done: f32, approach: f32) -> Craft {
-        match (still, doing) {
-            (Still::Paper(stack), Doing::Fold(fold)) => Craft::Paper {
-                stack: stack.clone(),
-                fold: Some((*fold, done)).filter(|_| done > 0.0),
-                // A corner that is about to be folded is smoothed first.
-                curl: if fold.moves(curled_corner(self.curl_left)) {
-                    1.0 - smooth(approach.min(1.0))
-                } else {
-                    1.0
-                },
-                curl_left: self.curl_left,
-            },
-            (Still::Paper(stack), _) => self.paper(stack),
-            (Still::Blocks(blocks), doing) => {
-                let mut blocks = blocks.clone();
-                let mut held = None;
-                if let &Doing::Carry { block, .. } = doing {
-                    let (at, lift) = carried(&blocks[block], doing, done);
-                    blocks[block].at = at;
-                    blocks[block].lift = lift;
-                    held = (done > 0.0 && done < 1.0).then_some(block);
-                }
-                Craft::Blocks { blocks, held }
-            }
-        }
-    }
-
-    fn paper(&self, stack: &Stack) -> Craft {
-        Craft::Paper {
-            stack: stack.clone(),
-            fold: None,
-            curl: 1.0,
+    /// The moment before clip `k`.
+    pub(super) fn moment(&self, k: usize) -> Moment<'_> {
+        Moment {
+            still: &self.stills[k],
+            rest: self.rests[k],
             curl_left: self.curl_left,
+            time: k * (FRAMES_PER_CLIP - 1),
         }
     }
 
-    /// A state with the hand at rest.
-    pub(super) fn resting_scene(&self, still: &Still, rest: Point, time: usize) -> Scene {
-        let craft = match still {
-            Still::Paper(stack) => self.paper(stack),
-            Still::Blocks(blocks) => Craft::Blocks {
-                blocks: blocks.clone(),
-                held: None,
-            },
-        };
-        Scene {
-            craft,
-            hand: Some(Hand {
-                at: rest,
-                height: 0.02,
-                open: 1.0,
-            }),
-            time,
+    /// The actions that the state before clip `k` allows; none for free motions.
+    pub fn next_actions(&self, k: usize) -> Vec<Action> {
+        let done = &self.actions()[..k];
+        self.task
+            .map_or_else(Vec::new, |task| plan::next(task, done))
+    }
+
+    /// The same episode up to clip `k`, then another of [`Episode::next_actions`], then the task's end in some order.
+    /// None when that action is not possible there.
+    pub fn branched(&self, k: usize, action: Action) -> Option<Self> {
+        let task = self.task?;
+        if !self.next_actions(k).contains(&action) {
+            return None;
         }
-    }
-
-    pub(super) fn still(&self, k: usize) -> &Still {
-        &self.stills[k]
-    }
-
-    pub(super) fn rest(&self, k: usize) -> Point {
-        self.rests[k]
+        let mut actions = self.actions();
+        actions.truncate(k);
+        actions.push(action);
+        let purpose = 301 + 64 * k as u64 + action.index() as u64;
+        let mut rng = ChaCha8Rng::seed_from_u64(mixed(self.environment.id, purpose));
+        finish_plan(task, &mut actions, &mut rng);
+        let mut branch = self.clone();
+        branch.steps.truncate(k);
+        branch.stills.truncate(k + 1);
+        branch.rests.truncate(k + 1);
+        branch.push_all(&actions, &mut rng);
+        Some(branch)
     }
 
     /// States that other actions possible at clip `k` would lead to.
-    pub(super) fn alternatives(&self, k: usize) -> Vec<(Action, Still)> {
+    pub(super) fn alternatives(&self, k: usize) -> Vec<Still> {
         let Some(task) = self.task else {
             return Vec::new();
         };
         let actions = self.actions();
         let done = &actions[..k];
-        let mut found = Vec::new();
-        for action in plan::next(task, done) {
-            if action != actions[k]
-                && let Some(doing) = task_step(action, done, done)
-            {
-                found.push((action, self.stills[k].after(&doing)));
-            }
+        let others = plan::next(task, done)
+            .into_iter()
+            .filter(|&a| a != actions[k]);
+        others
+            .filter_map(|action| task_step(action, done, done))
+            .map(|doing| self.stills[k].after(&doing))
+            .collect()
+    }
+}
+
+/// Goes on with a task until it is done, choosing freely.
+fn finish_plan(task: Task, actions: &mut Vec<Action>, rng: &mut ChaCha8Rng) {
+    loop {
+        let open = plan::next(task, actions);
+        if open.is_empty() {
+            return;
         }
-        found
+        actions.push(open[rng.random_range(0..open.len())]);
     }
-}
-
-impl Fold {
-    fn moves(&self, point: Point) -> bool {
-        self.line.distance(point) > 0.0
-    }
-}
-
-impl Doing {
-    /// How open the hand is while it holds.
-    fn openness(&self) -> f32 {
-        match self {
-            Self::Fold(_) => 0.0,
-            Self::Carry { .. } => 0.25,
-            Self::Wave(_) => 0.9,
-        }
-    }
-}
-
-impl Still {
-    fn after(&self, doing: &Doing) -> Self {
-        match (self, doing) {
-            (Self::Paper(stack), Doing::Fold(fold)) => Self::Paper(stack.folded(fold)),
-            (
-                Self::Blocks(blocks),
-                &Doing::Carry {
-                    block, to, lift, ..
-                },
-            ) => {
-                let mut blocks = blocks.clone();
-                blocks[block].at = to;
-                blocks[block].lift = lift;
-                Self::Blocks(blocks)
-            }
-            (still, _) => still.clone(),
-        }
-    }
-}
-
-fn curled_corner(left: bool) -> Point {
-    let (w, h) = super::paper::SHEET;
-    pt(if left { -0.5 * w } else { 0.5 * w }, 0.5 * h)
-}
-
-/// What an action of a task does; `all` tells which way the airplane is halved.
-fn task_step(action: Action, done: &[Action], all: &[Action]) -> Option<Doing> {
-    if let Some(placing) = blocks::placing(action, done) {
-        return Some(Doing::Carry {
-            block: placing.block,
-            to: placing.to,
-            lift: placing.lift,
-            hop: 0.11,
-        });
-    }
-    let to_left = all.contains(&Action::HalveToLeft);
-    Fold::of(action, to_left).map(Doing::Fold)
-}
-
-/// Where the hand holds on, and how high, when a step is `done` of its way.
-fn hold_point(still: &Still, doing: &Doing, done: f32) -> (Point, f32) {
-    match (still, doing) {
-        (Still::Paper(stack), Doing::Fold(fold)) => {
-            let (_, moving) = stack.parted(fold);
-            let bend = Bend::new(fold.reach(&moving), done);
-            let lifted = bend.place(&fold.line, fold.grip(&moving));
-            (lifted.at - pt(0.0, TILT * lifted.height), lifted.height)
-        }
-        (Still::Blocks(blocks), doing @ Doing::Carry { block, hop, to, .. }) => {
-            let b = &blocks[*block];
-            let (at, lift) = carried(b, doing, done);
-            if *hop == 0.0 {
-                // Pushed from the side that looks away from where it goes.
-                let way = if to.x > b.at.x { -1.0 } else { 1.0 };
-                let beside = at + pt(way * 0.5 * b.width, 0.03 - 0.45 * RISE * b.height);
-                (beside, 0.4 * b.height)
-            } else {
-                (
-                    at + pt(0.0, 0.012 - RISE * (lift + 0.92 * b.height)),
-                    lift + b.height,
-                )
-            }
-        }
-        (_, Doing::Wave(points)) => {
-            let t = 2.0 * std::f32::consts::PI * done;
-            let middle = points[0];
-            let swing = points[1];
-            (
-                middle + swing * t.sin() + swing.perp() * (0.4 * (1.0 - t.cos())),
-                0.12,
-            )
-        }
-        _ => (pt(0.0, 0.3), 0.0),
-    }
-}
-
-/// Foot and height of a carried block.
-fn carried(block: &Block, doing: &Doing, done: f32) -> (Point, f32) {
-    let &Doing::Carry { to, lift, hop, .. } = doing else {
-        return (block.at, block.lift);
-    };
-    if done >= 1.0 {
-        return (to, lift);
-    }
-    let over = smooth(((done - 0.12) / 0.76).clamp(0.0, 1.0));
-    let over = if hop == 0.0 { done } else { over };
-    let rise = smooth((done / 0.6).clamp(0.0, 1.0));
-    let height = block.lift + (lift - block.lift) * rise;
-    let arc = hop * (done * std::f32::consts::PI).sin();
-    (block.at.lerp(to, over), height + arc)
-}
-
-fn smooth(t: f32) -> f32 {
-    t * t * (3.0 - 2.0 * t)
-}
-
-/// A place at the edge of the picture for the idle hand.
-fn resting(side: f32, still: &Still, rng: &mut ChaCha8Rng) -> Point {
-    let (x, y) = match still {
-        Still::Paper(_) => (0.47, 0.22),
-        Still::Blocks(_) => (0.44, 0.34),
-    };
-    pt(
-        side * (x + rng.random_range(-0.03..0.03)),
-        y + rng.random_range(-0.05..0.05),
-    )
 }
 
 fn jittered(mut blocks: Vec<Block>, rng: &mut ChaCha8Rng) -> Vec<Block> {
@@ -534,114 +310,111 @@ fn jittered(mut blocks: Vec<Block>, rng: &mut ChaCha8Rng) -> Vec<Block> {
     blocks
 }
 
-/// A few blocks anywhere on the table, none in another's way.
-fn scattered(rng: &mut ChaCha8Rng) -> Vec<Block> {
-    let mut blocks: Vec<Block> = Vec::new();
-    let wanted = rng.random_range(3..6);
-    for _ in 0..60 {
-        if blocks.len() == wanted {
-            break;
-        }
-        let shape = match rng.random_range(0..4) {
-            0 => Shape::Drum,
-            1 => Shape::Roof,
-            _ => Shape::Cuboid,
-        };
-        let width = rng.random_range(0.09..0.28);
-        let block = Block {
-            shape,
-            width,
-            depth: if shape == Shape::Drum {
-                width
-            } else {
-                rng.random_range(0.11..0.17)
-            },
-            height: rng.random_range(0.10..0.24),
-            colour: blocks.len(),
-            at: pt(rng.random_range(-0.5..0.5), rng.random_range(-0.12..0.34)),
-            lift: 0.0,
-        };
-        if blocks.iter().all(|other| apart(&block, other, block.at)) {
-            blocks.push(block);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: Size = Size {
+        height: 64,
+        width: 96,
+    };
+
+    fn several() -> Vec<Episode> {
+        let tasks = Task::ALL.iter().zip(3..);
+        let mut all: Vec<_> = tasks
+            .map(|(&task, seed)| Episode::sample(task, Split::Train, seed))
+            .collect();
+        all.extend((0..4).map(|seed| Episode::free(Split::Test, seed)));
+        all
+    }
+
+    #[test]
+    fn the_same_seed_paints_the_same_and_another_does_not() {
+        for seed in [1, 2] {
+            let paint = |seed| Episode::sample(Task::Horse, Split::Test, seed).clip(2, SIZE);
+            assert_eq!(paint(seed).frames, paint(seed).frames);
+            assert_ne!(paint(seed).frames, paint(seed + 1).frames);
         }
     }
-    blocks
-}
 
-fn apart(block: &Block, other: &Block, at: Point) -> bool {
-    let gap = at - other.at;
-    gap.x.abs() > 0.5 * (block.width + other.width) + 0.04 || gap.y.abs() > 0.15
-}
-
-fn free_step(still: &Still, rng: &mut ChaCha8Rng) -> (Action, Doing) {
-    if rng.random_bool(0.15) {
-        let middle = pt(rng.random_range(-0.25..0.25), rng.random_range(-0.2..0.2));
-        let swing = pt(0.15, 0.0).rotated(rng.random_range(-1.5..1.5));
-        return (Action::WaveHand, Doing::Wave([middle, swing]));
-    }
-    match still {
-        Still::Paper(stack) => (Action::FreeFold, Doing::Fold(free_fold(stack, rng))),
-        Still::Blocks(blocks) => free_carry(blocks, rng),
-    }
-}
-
-/// A fold along a line that no task folds along: of the outer tenth to half of the paper.
-fn free_fold(stack: &Stack, rng: &mut ChaCha8Rng) -> Fold {
-    let whole = stack.area();
-    loop {
-        let turn: f32 = rng.random_range(0.0..std::f32::consts::TAU);
-        let degrees = turn.to_degrees() % 45.0;
-        if !(7.0..38.0).contains(&degrees) {
-            continue;
-        }
-        let normal = pt(1.0, 0.0).rotated(turn);
-        let origin = normal * rng.random_range(-0.05..0.30);
-        let fold = Fold::free(Line { origin, normal }, rng.random_bool(0.3));
-        let (_, moving) = stack.parted(&fold);
-        let part = moving.iter().map(|l| area(&l.polygon)).sum::<f32>() / whole;
-        if (0.08..0.4).contains(&part) && fold.reach(&moving) > 0.07 {
-            return fold;
-        }
-    }
-}
-
-fn free_carry(blocks: &[Block], rng: &mut ChaCha8Rng) -> (Action, Doing) {
-    for _ in 0..200 {
-        let block = rng.random_range(0..blocks.len());
-        let moved = &blocks[block];
-        let others = || blocks.iter().enumerate().filter(|&(i, _)| i != block);
-        let covered =
-            others().any(|(_, o)| o.lift > moved.lift && (o.at - moved.at).length() < 0.05);
-        if covered {
-            continue;
-        }
-        let free_at = |at: Point| others().all(|(_, o)| apart(moved, o, at));
-        if moved.lift == 0.0 && rng.random_bool(0.5) {
-            let way = pt(rng.random_range(0.15..0.35), rng.random_range(-0.08..0.08));
-            let to = moved.at + if rng.random() { way } else { -way };
-            let clear = (1..=4).all(|i| free_at(moved.at.lerp(to, i as f32 / 4.0)));
-            if to.x.abs() < 0.5 && (-0.14..0.36).contains(&to.y) && clear {
-                let carry = Doing::Carry {
-                    block,
-                    to,
-                    lift: 0.0,
-                    hop: 0.0,
-                };
-                return (Action::PushBlock, carry);
+    #[test]
+    fn the_last_frame_of_a_clip_is_the_first_of_the_next() {
+        for episode in several() {
+            for k in 0..episode.num_clips() {
+                let clip = episode.clip(k, SIZE);
+                assert_eq!(clip.frames.len(), FRAMES_PER_CLIP);
+                assert_eq!(clip.frames[0], episode.frame(k, SIZE));
+                assert_eq!(clip.frames[FRAMES_PER_CLIP - 1], episode.frame(k + 1, SIZE));
+                assert_ne!(clip.frames[0], clip.frames[8]);
             }
-            continue;
-        }
-        let to = pt(rng.random_range(-0.5..0.5), rng.random_range(-0.12..0.34));
-        if free_at(to) {
-            let carry = Doing::Carry {
-                block,
-                to,
-                lift: 0.0,
-                hop: rng.random_range(0.10..0.22),
-            };
-            return (Action::MoveBlock, carry);
         }
     }
-    let middle = pt(0.0, 0.1);
-    (Action::WaveHand, Doing::Wave([middle, pt(0.15, 0.0)]))
+
+    #[test]
+    fn tasks_differ_in_order_and_free_motions_belong_to_none() {
+        for task in Task::ALL {
+            let orders: std::collections::HashSet<_> = (0..40)
+                .map(|seed| Episode::sample(task, Split::Train, seed).actions())
+                .collect();
+            assert!(orders.len() >= 4, "{task:?}: {}", orders.len());
+        }
+        for seed in 0..20 {
+            let episode = Episode::free(Split::Train, seed);
+            assert!(episode.task.is_none() && episode.next_actions(0).is_empty());
+            assert!(episode.actions().iter().all(|a| a.is_free()));
+        }
+    }
+
+    #[test]
+    fn another_environment_changes_the_picture_and_not_what_happens() {
+        let episode = Episode::sample(Task::Boat, Split::Train, 1);
+        let other = Episode::sample(Task::Tower, Split::Test, 2);
+        let moved = episode.with_environment(&other);
+        assert_eq!(moved.environment_id(), other.environment_id());
+        let (a, b) = (episode.clip(3, SIZE), moved.clip(3, SIZE));
+        assert_ne!(a.frames, b.frames);
+        for (a, b) in a.labels.iter().zip(&b.labels) {
+            assert_eq!(
+                (a.action, a.key_step, &a.state),
+                (b.action, b.key_step, &b.state)
+            );
+        }
+        assert_eq!(other.with_actions_of(&episode), moved);
+    }
+
+    #[test]
+    fn a_branch_shares_its_past_and_takes_the_other_action() {
+        let episode = Episode::sample(Task::Person, Split::Test, 8);
+        let k = 3;
+        let mut branches = 0;
+        for action in episode.next_actions(k) {
+            let branch = episode.branched(k, action).expect("a possible action");
+            assert_eq!(branch.action(k), action);
+            assert_eq!(branch.num_clips(), episode.num_clips());
+            assert_eq!(branch.frame(k, SIZE), episode.frame(k, SIZE));
+            if action != episode.action(k) {
+                assert_ne!(branch.frame(k + 1, SIZE), episode.frame(k + 1, SIZE));
+                branches += 1;
+            }
+        }
+        assert!(branches >= 1);
+        assert!(episode.branched(k, Action::FoldLeftEdge).is_none());
+    }
+
+    #[test]
+    fn labels_say_what_is_where() {
+        let episode = Episode::sample(Task::Airplane, Split::Test, 4);
+        let clip = episode.clip_with_masks(1, SIZE);
+        assert_eq!(clip.labels[0].key_step, 1);
+        assert_eq!(clip.labels[16].key_step, 2);
+        assert!((clip.labels[8].progress - 0.5).abs() < 1e-6);
+        let masks = clip.labels[8].masks.as_ref().expect("masks were asked for");
+        let covered = |mask: &image::GrayImage| {
+            mask.pixels().map(|p| u32::from(p.0[0])).sum::<u32>() as f32 / (255.0 * 64.0 * 96.0)
+        };
+        assert!((0.1..0.4).contains(&covered(&masks.paper)));
+        assert!((0.03..0.3).contains(&covered(&masks.hand)));
+        assert_eq!(covered(&masks.blocks), 0.0);
+        assert!(episode.clip(1, SIZE).labels[8].masks.is_none());
+    }
 }

@@ -337,7 +337,7 @@ mod tests {
                 let to_left = order.contains(&Action::HalveToLeft);
                 for &action in &order {
                     let before = stack.layers.len();
-                    let fold = Fold::of(action, to_left).unwrap();
+                    let fold = Fold::of(action, to_left).expect("papers are folded");
                     stack = stack.folded(&fold);
                     assert!(stack.layers.len() > before, "{action:?} folds nothing");
                     assert!((stack.area() - SHEET.0 * SHEET.1).abs() < 1e-4);

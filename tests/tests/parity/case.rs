@@ -30,6 +30,7 @@ impl Stored {
 }
 
 /// A case: its JSON, its tensors, and the device to run it on.
+#[derive(Clone)]
 pub struct Case {
     json: Value,
     tensors: BTreeMap<String, Stored>,
@@ -52,6 +53,11 @@ impl Case {
             tensors.insert(name.to_owned(), stored);
         }
         Ok(Self { json, tensors, device: device.clone() })
+    }
+
+    /// The same case on a device that records operations for gradients.
+    pub fn with_autodiff(&self) -> Self {
+        Self { device: self.device.clone().autodiff(), ..self.clone() }
     }
 
     pub fn device(&self) -> &Device {

@@ -10,6 +10,7 @@ mod case;
 mod chain;
 mod dldm;
 mod policy;
+mod training;
 mod vdm;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,6 +45,7 @@ fn registry() -> Vec<Kind> {
     kinds.extend(vdm::kinds());
     kinds.extend(policy::kinds());
     kinds.extend(chain::kinds());
+    kinds.extend(training::kinds());
     kinds
 }
 
