@@ -141,12 +141,16 @@ impl Command {
     pub fn text(self) -> (&'static str, &'static str) {
         match self {
             Self::Step => ("Step", "Predict the next clip and play it"),
-            Self::PlayPause => ("Play or pause", "Play to the end of the task, predicting what is missing"),
+            Self::PlayPause => {
+                ("Play or pause", "Play to the end of the task, predicting what is missing")
+            }
             Self::Back => ("Back", "Go one clip back; nothing is lost"),
             Self::Forward => ("Forward", "Go one clip forward on this branch"),
             Self::Branch => ("Branch", "Predict this clip again with another seed"),
             Self::Refine => ("Refine", "Refine this clip and the ones before it"),
-            Self::Cancel => ("Cancel all jobs", "Stop the work at the next step and keep what is finished"),
+            Self::Cancel => {
+                ("Cancel all jobs", "Stop the work at the next step and keep what is finished")
+            }
             Self::Undo => ("Undo move", "Return to where you were in the tree"),
             Self::Redo => ("Redo move", "Take the undone move again"),
             Self::NextFrame => ("Next frame", "One frame forward"),
@@ -161,8 +165,12 @@ impl Command {
             Self::Slower => ("Slower", "Play slower"),
             Self::NormalSpeed => ("Normal speed", "Play at the clip's own speed"),
             Self::ToggleLoop => ("Loop", "Start again at the end"),
-            Self::CompareMode => ("Next compare mode", "Best alone, wipe, side by side, difference"),
-            Self::ToggleCompare => ("Compare on or off", "Switch between the best alone and the last compare mode"),
+            Self::CompareMode => {
+                ("Next compare mode", "Best alone, wipe, side by side, difference")
+            }
+            Self::ToggleCompare => {
+                ("Compare on or off", "Switch between the best alone and the last compare mode")
+            }
             Self::SwapSides => ("Swap A and B", "Exchange coarse and refined"),
             Self::Candidate1 => ("Take candidate 1", "Go on with the most likely code"),
             Self::Candidate2 => ("Take candidate 2", "Go on with the second most likely code"),
@@ -173,10 +181,14 @@ impl Command {
             Self::Candidate7 => ("Take candidate 7", "Go on with candidate 7"),
             Self::Candidate8 => ("Take candidate 8", "Go on with candidate 8"),
             Self::Candidate9 => ("Take candidate 9", "Go on with candidate 9"),
-            Self::OpenGallery => ("Choose starting frame", "Show the gallery of unseen environments"),
+            Self::OpenGallery => {
+                ("Choose starting frame", "Show the gallery of unseen environments")
+            }
             Self::OpenFrame => ("Open picture…", "Start from a picture of your own"),
             Self::OpenPack => ("Open pack…", "Use another trained system"),
-            Self::ToggleFit => ("Crop or letterbox", "How a picture of another shape is brought to the model's"),
+            Self::ToggleFit => {
+                ("Crop or letterbox", "How a picture of another shape is brought to the model's")
+            }
             Self::SaveFrame => ("Save frame…", "Write the frame on the stage as PNG"),
             Self::CopyFrame => ("Copy frame", "Put the frame on the stage on the clipboard"),
             Self::MapColour => ("Colour the map by…", "Action, environment or step"),
@@ -186,8 +198,12 @@ impl Command {
             Self::NextTheme => ("Next theme", "Dark, light, high contrast"),
             Self::Palette => ("Search commands", "Find a command by its name"),
             Self::Keys => ("Show keys", "All keys at a glance"),
-            Self::RestartEngine => ("Restart engine", "Start the worker again; the rollout is kept"),
-            Self::Escape => ("Close or leave", "Close what is open, leave presentation, leave full screen"),
+            Self::RestartEngine => {
+                ("Restart engine", "Start the worker again; the rollout is kept")
+            }
+            Self::Escape => {
+                ("Close or leave", "Close what is open, leave presentation, leave full screen")
+            }
             Self::Quit => ("Quit", "Close the studio"),
         }
     }
@@ -207,7 +223,9 @@ impl Command {
             Self::Forward => keys![shift(Key::Backspace)],
             Self::Branch => keys![plain(Key::B)],
             Self::Refine => keys![ctrl(Key::Enter)],
-            Self::Cancel => keys![KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::ALT), Key::Enter)],
+            Self::Cancel => {
+                keys![KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::ALT), Key::Enter)]
+            }
             Self::Undo => keys![ctrl(Key::Z)],
             Self::Redo => keys![KeyboardShortcut::new(CTRL_SHIFT, Key::Z), ctrl(Key::Y)],
             Self::NextFrame => keys![plain(Key::ArrowRight), plain(Key::Period)],
@@ -328,7 +346,8 @@ mod tests {
     fn no_two_commands_share_a_key() {
         for mac in [false, true] {
             // On a Mac "command" is its own key, elsewhere it is Ctrl.
-            let real = |m: Modifiers| (m.alt, m.shift, m.ctrl || (!mac && m.command), mac && m.command);
+            let real =
+                |m: Modifiers| (m.alt, m.shift, m.ctrl || (!mac && m.command), mac && m.command);
             let mut taken = std::collections::HashMap::new();
             for command in Command::ALL {
                 for key in command.shortcuts() {

@@ -24,12 +24,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            theme: ThemeChoice::default(),
-            zoom: 1.0,
-            fit: Fit::default(),
-            recent: Vec::new(),
-        }
+        Self { theme: ThemeChoice::default(), zoom: 1.0, fit: Fit::default(), recent: Vec::new() }
     }
 }
 
@@ -42,10 +37,10 @@ impl Settings {
     /// Reads settings; a missing or unreadable file gives the defaults.
     pub fn load(path: &Path) -> Self {
         let read = std::fs::read(path).ok();
-        let mut settings: Self = read
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default();
-        settings.zoom = if settings.zoom.is_finite() { settings.zoom.clamp(0.75, 2.5) } else { 1.0 };
+        let mut settings: Self =
+            read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        settings.zoom =
+            if settings.zoom.is_finite() { settings.zoom.clamp(0.75, 2.5) } else { 1.0 };
         settings
     }
 
@@ -77,11 +72,8 @@ mod tests {
     fn settings_survive_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep").join("settings.json");
-        let mut settings = Settings {
-            theme: ThemeChoice::Light,
-            zoom: 1.25,
-            ..Settings::default()
-        };
+        let mut settings =
+            Settings { theme: ThemeChoice::Light, zoom: 1.25, ..Settings::default() };
         settings.opened("/a.png".into());
         settings.opened("/b.png".into());
         settings.opened("/a.png".into());

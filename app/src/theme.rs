@@ -128,10 +128,7 @@ impl Theme {
     /// The colour of a category; more categories than colours share the last one.
     pub fn category(&self, index: usize) -> Color32 {
         let last = self.categories.len().saturating_sub(1);
-        self.categories
-            .get(index.min(last))
-            .copied()
-            .unwrap_or(self.muted)
+        self.categories.get(index.min(last)).copied().unwrap_or(self.muted)
     }
 
     /// A place where something will be.
@@ -165,11 +162,7 @@ impl Theme {
 
     /// Makes egui's own widgets look like ours.
     pub fn apply(&self, ctx: &egui::Context) {
-        let egui_theme = if self.dark {
-            egui::Theme::Dark
-        } else {
-            egui::Theme::Light
-        };
+        let egui_theme = if self.dark { egui::Theme::Dark } else { egui::Theme::Light };
         ctx.set_theme(egui_theme);
         ctx.all_styles_mut(|style| {
             style.text_styles = [
@@ -268,25 +261,15 @@ pub fn install_fonts(ctx: &egui::Context) {
         ("jetbrains-mono", include_bytes!("../../assets/fonts/JetBrainsMono-Regular.ttf")),
     ];
     for (name, bytes) in bundled {
-        fonts
-            .font_data
-            .insert(name.to_owned(), Arc::new(FontData::from_static(bytes)));
+        fonts.font_data.insert(name.to_owned(), Arc::new(FontData::from_static(bytes)));
     }
-    let fallback = fonts
-        .families
-        .get(&FontFamily::Proportional)
-        .cloned()
-        .unwrap_or_default();
+    let fallback = fonts.families.get(&FontFamily::Proportional).cloned().unwrap_or_default();
     for (family, names) in [
         (FontFamily::Proportional, vec!["inter"]),
         (strong(), vec!["inter-strong"]),
         (FontFamily::Monospace, vec!["jetbrains-mono", "inter"]),
     ] {
-        let all = names
-            .into_iter()
-            .map(str::to_owned)
-            .chain(fallback.iter().cloned())
-            .collect();
+        let all = names.into_iter().map(str::to_owned).chain(fallback.iter().cloned()).collect();
         fonts.families.insert(family, all);
     }
     ctx.set_fonts(fonts);

@@ -98,7 +98,9 @@ fn going_back_and_forth_decodes_nothing_twice() {
     harness.run_steps(10);
     let before = (script.borrow().coarse_decodes, script.borrow().refined_decodes);
     for key in [Key::Backspace, Key::Backspace, Key::N, Key::Home, Key::End, Key::N] {
-        if key == Key::N && harness.state().model().session.as_ref().unwrap().next_on_line().is_none() {
+        if key == Key::N
+            && harness.state().model().session.as_ref().unwrap().next_on_line().is_none()
+        {
             continue;
         }
         press(&mut harness, key);

@@ -117,7 +117,10 @@ struct PanelHost {
 impl eframe::App for PanelHost {
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
         let model: &mut Model = self.studio.model_mut();
-        let fill = if matches!(self.panel, Panel::Stage | Panel::Transport | Panel::Timeline | Panel::Gallery) {
+        let fill = if matches!(
+            self.panel,
+            Panel::Stage | Panel::Transport | Panel::Timeline | Panel::Gallery
+        ) {
             model.theme.window
         } else {
             model.theme.panel
@@ -137,10 +140,8 @@ fn panels_look_as_they_did() {
         let mut studio = window(state, vec2(1600.0, 1000.0), false).into_state();
         // Textures belong to the window they were made in.
         studio.model_mut().thumbs = Default::default();
-        let mut harness = Harness::builder()
-            .with_render_cursor(false)
-            .wgpu()
-            .build_eframe(move |cc| {
+        let mut harness =
+            Harness::builder().with_render_cursor(false).wgpu().build_eframe(move |cc| {
                 theme::install_fonts(&cc.egui_ctx);
                 studio.model().theme.apply(&cc.egui_ctx);
                 if let Some(render) = &cc.wgpu_render_state {

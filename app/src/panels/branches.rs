@@ -43,7 +43,8 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
         let size = vec2(ui.available_width(), places.len() as f32 * ROW);
         let (area, _) = ui.allocate_exact_size(size, Sense::hover());
         let thumb_at = |row: usize, place: &Place| {
-            let corner = area.min + vec2(place.column as f32 * indent + 1.0, row as f32 * ROW + 4.0);
+            let corner =
+                area.min + vec2(place.column as f32 * indent + 1.0, row as f32 * ROW + 4.0);
             Rect::from_min_size(corner, THUMB)
         };
         paint_lines(model, ui, &theme, &places, &thumb_at);
@@ -173,9 +174,7 @@ fn show_node(model: &mut Model, ui: &mut Ui, theme: &Theme, node: NodeId, thumb:
 
 fn describe(session: &Session, node: &Node) -> (String, String) {
     let depth = session.rollout.line(node.id).len();
-    let siblings = node
-        .parent
-        .map_or(0, |parent| session.rollout.node(parent).children.len());
+    let siblings = node.parent.map_or(0, |parent| session.rollout.node(parent).children.len());
     let waiting = session.view(node.id).coarse.is_none() && depth > 0;
     let remark = match &node.origin {
         Origin::Start => session.rollout.source.clone(),

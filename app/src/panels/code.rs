@@ -1,6 +1,8 @@
 //! One code under inspection: its digits, how often it is used, and where it occurs.
 
-use eframe::egui::{Color32, CursorIcon, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, vec2};
+use eframe::egui::{
+    Color32, CursorIcon, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, vec2,
+};
 
 use crate::studio::map::EXAMPLES;
 use crate::studio::model::{Action, Model};
@@ -63,7 +65,8 @@ fn examples(model: &mut Model, ui: &mut Ui, theme: &Theme, points: &[usize]) {
         let action = map.actions.get(found.action).map_or("unknown", String::as_str);
         let response = ui.interact(rect, ui.scope_id().with(("example", place)), Sense::click());
         let label = format!("{action}, {}", found.clip.task.label());
-        response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Example: {label}")));
+        response
+            .widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Example: {label}")));
         match model.map.clips.get(&found.clip) {
             Some(Some(clip)) => {
                 let last = clip.len().saturating_sub(1);
@@ -78,11 +81,7 @@ fn examples(model: &mut Model, ui: &mut Ui, theme: &Theme, points: &[usize]) {
             let stroke = Stroke::new(1.0, theme.muted);
             ui.painter().rect_stroke(rect, 4.0, stroke, StrokeKind::Inside);
         }
-        if response
-            .on_hover_cursor(CursorIcon::PointingHand)
-            .on_hover_text(label)
-            .clicked()
-        {
+        if response.on_hover_cursor(CursorIcon::PointingHand).on_hover_text(label).clicked() {
             model.actions.push(Action::SelectPoint(*point));
         }
     }

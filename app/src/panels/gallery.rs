@@ -45,9 +45,8 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
 
 fn recent(model: &mut Model, ui: &mut Ui, theme: &Theme) {
     for path in model.settings.recent.iter().take(3).cloned().collect::<Vec<_>>() {
-        let name = path
-            .file_name()
-            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let name =
+            path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let short: String = name.chars().take(24).collect();
         let button = KeyButton::new(&short, "").show(ui, theme);
         if button.on_hover_text(path.display().to_string()).clicked() {
@@ -66,18 +65,24 @@ fn cards(model: &mut Model, ui: &mut Ui, theme: &Theme) {
     let rows = count.div_ceil(columns);
     let (area, _) = ui.allocate_exact_size(vec2(width, rows as f32 * pitch), Sense::hover());
     for index in 0..count {
-        let corner = vec2(
-            (index % columns) as f32 * (card_width + GAP),
-            (index / columns) as f32 * pitch,
-        );
-        let card = Rect::from_min_size(area.min + corner, vec2(card_width, picture_height + CAPTION));
+        let corner =
+            vec2((index % columns) as f32 * (card_width + GAP), (index / columns) as f32 * pitch);
+        let card =
+            Rect::from_min_size(area.min + corner, vec2(card_width, picture_height + CAPTION));
         if ui.is_rect_visible(card) {
             show_card(model, ui, theme, index, card, picture_height);
         }
     }
 }
 
-fn show_card(model: &mut Model, ui: &mut Ui, theme: &Theme, index: usize, card: Rect, picture_height: f32) {
+fn show_card(
+    model: &mut Model,
+    ui: &mut Ui,
+    theme: &Theme,
+    index: usize,
+    card: Rect,
+    picture_height: f32,
+) {
     let (starting, picture) = model.gallery[index].clone();
     let name = starting.task.label();
     let response = ui.interact(card, ui.scope_id().with(("start", index)), Sense::click());
@@ -88,16 +93,28 @@ fn show_card(model: &mut Model, ui: &mut Ui, theme: &Theme, index: usize, card: 
     let fill = if hot { theme.raised_hover } else { theme.raised };
     let edge = if hot { theme.accent } else { theme.line };
     let learned = model.pack().is_none_or(|pack| pack.tasks.contains(&starting.task));
-    ui.painter()
-        .rect(card, radius, fill, Stroke::new(1.0, edge), StrokeKind::Inside);
+    ui.painter().rect(card, radius, fill, Stroke::new(1.0, edge), StrokeKind::Inside);
     let place = Rect::from_min_size(card.min, vec2(card.width(), picture_height)).shrink(1.0);
     let tint = if learned { Color32::WHITE } else { Color32::from_gray(140) };
     model.thumbs.paint(ui, place, &picture, 0, radius - 1.0, tint);
     let middle = place.bottom() + CAPTION / 2.0;
     let painter = ui.painter();
-    painter.text(pos2(card.left() + 12.0, middle), Align2::LEFT_CENTER, name, sans(13.0), theme.text);
-    let remark = if learned { format!("environment {}", starting.seed) } else { "not learned".to_owned() };
-    painter.text(pos2(card.right() - 12.0, middle), Align2::RIGHT_CENTER, remark, sans(11.5), theme.muted);
+    painter.text(
+        pos2(card.left() + 12.0, middle),
+        Align2::LEFT_CENTER,
+        name,
+        sans(13.0),
+        theme.text,
+    );
+    let remark =
+        if learned { format!("environment {}", starting.seed) } else { "not learned".to_owned() };
+    painter.text(
+        pos2(card.right() - 12.0, middle),
+        Align2::RIGHT_CENTER,
+        remark,
+        sans(11.5),
+        theme.muted,
+    );
     if response.on_hover_cursor(CursorIcon::PointingHand).clicked() {
         model.actions.push(Action::Start(index));
     }

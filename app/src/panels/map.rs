@@ -40,16 +40,23 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
     show_legend(model, ui, &theme, &legend);
 }
 
-fn show_plot(model: &mut Model, ui: &mut Ui, theme: &Theme, map: &Arc<CodeMap>, plot: Rect, response: &Response) {
+fn show_plot(
+    model: &mut Model,
+    ui: &mut Ui,
+    theme: &Theme,
+    map: &Arc<CodeMap>,
+    plot: Rect,
+    response: &Response,
+) {
     let count = map.points.len();
-    response.widget_info(|| WidgetInfo::labeled(Role::GraphicsObject, true, format!("Code map of {count} steps")));
+    response.widget_info(|| {
+        WidgetInfo::labeled(Role::GraphicsObject, true, format!("Code map of {count} steps"))
+    });
     let radius = f32::from(SURFACE_RADIUS);
     ui.painter().rect_filled(plot, radius, theme.window);
     let points = drawn_points(model, theme, map);
-    let mut camera = model
-        .map
-        .camera
-        .unwrap_or_else(|| Camera::fit(&points.positions, plot.size()));
+    let mut camera =
+        model.map.camera.unwrap_or_else(|| Camera::fit(&points.positions, plot.size()));
     if steer(ui, &mut camera, plot, response) {
         model.map.camera = Some(camera);
     }
@@ -64,8 +71,7 @@ fn show_plot(model: &mut Model, ui: &mut Ui, theme: &Theme, map: &Arc<CodeMap>, 
             painter.circle_stroke(camera.screen(plot, point.at), 5.5, Stroke::new(1.6, colour));
         }
     }
-    ui.painter()
-        .rect_stroke(plot, radius, Stroke::new(1.0, theme.line), StrokeKind::Inside);
+    ui.painter().rect_stroke(plot, radius, Stroke::new(1.0, theme.line), StrokeKind::Inside);
     if let Some(index) = hovered {
         let point = &map.points[index];
         let name = |names: &[String], index: usize| names.get(index).cloned().unwrap_or_default();
@@ -75,10 +81,7 @@ fn show_plot(model: &mut Model, ui: &mut Ui, theme: &Theme, map: &Arc<CodeMap>, 
             point.step + 1,
             name(&map.environments, point.environment),
         );
-        response
-            .clone()
-            .on_hover_cursor(CursorIcon::PointingHand)
-            .on_hover_text_at_pointer(text);
+        response.clone().on_hover_cursor(CursorIcon::PointingHand).on_hover_text_at_pointer(text);
     }
     if response.clicked() {
         match hovered {
@@ -153,7 +156,13 @@ fn shown_category(colour: MapColour, category: usize) -> usize {
 }
 
 /// The rollout's steps in order, the current one marked.
-fn show_way(model: &mut Model, painter: &egui::Painter, theme: &Theme, plot: Rect, camera: &Camera) {
+fn show_way(
+    model: &mut Model,
+    painter: &egui::Painter,
+    theme: &Theme,
+    plot: Rect,
+    camera: &Camera,
+) {
     let Some(session) = &model.session else {
         return;
     };
@@ -162,10 +171,8 @@ fn show_way(model: &mut Model, painter: &egui::Painter, theme: &Theme, plot: Rec
     let line = session.line();
     let mut way: Vec<Pos2> = Vec::new();
     let mut now = None;
-    let clips: Vec<Vec<u16>> = line
-        .iter()
-        .map(|node| session.rollout.node(*node).choice.codes.clone())
-        .collect();
+    let clips: Vec<Vec<u16>> =
+        line.iter().map(|node| session.rollout.node(*node).choice.codes.clone()).collect();
     for (clip, codes) in clips.iter().enumerate() {
         for (index, codes) in codes.chunks(rows).enumerate() {
             let Some(at) = model.map.place(codes) else {
@@ -189,16 +196,20 @@ fn show_selected(model: &mut Model, ui: &mut Ui, theme: &Theme, map: &CodeMap, p
     let Some(point) = model.map.selected.and_then(|index| map.points.get(index)) else {
         return;
     };
-    let card = Rect::from_min_size(
-        plot.left_bottom() + vec2(8.0, -132.0),
-        vec2(150.0, 124.0),
-    );
+    let card = Rect::from_min_size(plot.left_bottom() + vec2(8.0, -132.0), vec2(150.0, 124.0));
     let radius = f32::from(SURFACE_RADIUS);
-    ui.painter()
-        .rect(card, radius, theme.overlay.to_opaque(), Stroke::new(1.0, theme.line_strong), StrokeKind::Inside);
+    ui.painter().rect(
+        card,
+        radius,
+        theme.overlay.to_opaque(),
+        Stroke::new(1.0, theme.line_strong),
+        StrokeKind::Inside,
+    );
     let picture = Rect::from_min_size(card.min + vec2(4.0, 4.0), vec2(142.0, 82.0));
     let response = ui.interact(card, ui.scope_id().with("selected step"), Sense::click());
-    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Play the clip of this step again"));
+    response.widget_info(|| {
+        WidgetInfo::labeled(Role::Button, true, "Play the clip of this step again")
+    });
     match model.map.clips.get(&point.clip) {
         Some(Some(clip)) => {
             let now = ui.input(|input| input.time);
@@ -241,7 +252,13 @@ fn legend_entries(legend: &[String]) -> Vec<String> {
 }
 
 /// Walks over the legend's entries and gives each its corner; returns the height of all rows.
-fn lay_legend(ui: &Ui, theme: &Theme, legend: &[String], left: f32, mut place: impl FnMut(usize, &str, Pos2)) -> f32 {
+fn lay_legend(
+    ui: &Ui,
+    theme: &Theme,
+    legend: &[String],
+    left: f32,
+    mut place: impl FnMut(usize, &str, Pos2),
+) -> f32 {
     let width = ui.available_width();
     let (mut x, mut y) = (0.0, 0.0);
     for (index, entry) in legend_entries(legend).iter().enumerate() {

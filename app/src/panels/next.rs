@@ -1,8 +1,8 @@
 //! What could happen next: the policy's most likely codes, each with how its clip ends.
 
 use eframe::egui::{
-    Align2, Color32, CursorIcon, Rect, Role, Sense, Stroke, StrokeKind, Ui, UiBuilder,
-    WidgetInfo, pos2, vec2,
+    Align2, Color32, CursorIcon, Rect, Role, Sense, Stroke, StrokeKind, Ui, UiBuilder, WidgetInfo,
+    pos2, vec2,
 };
 
 use crate::commands::CANDIDATES;

@@ -55,9 +55,8 @@ fn close_and_run(model: &mut Model, command: Command) {
 }
 
 fn move_choice(model: &mut Model, ui: &Ui, count: usize) {
-    let (up, down) = ui.input(|input| {
-        (input.key_pressed(Key::ArrowUp), input.key_pressed(Key::ArrowDown))
-    });
+    let (up, down) =
+        ui.input(|input| (input.key_pressed(Key::ArrowUp), input.key_pressed(Key::ArrowDown)));
     let at = &mut model.view.search_at;
     if down && *at + 1 < count {
         *at += 1;

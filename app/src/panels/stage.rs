@@ -76,8 +76,14 @@ fn side_by_side(model: &Model, ui: &mut Ui, theme: &Theme, area: Rect, a: Side, 
     let (a, b) = swapped(model, a, b);
     let gap = 4.0;
     // Halves beside each other or one above the other, whichever shows more.
-    let beside = fit_inside(b.0.size(), Rect::from_min_size(area.min, vec2((area.width() - gap) / 2.0, area.height())));
-    let above = fit_inside(b.0.size(), Rect::from_min_size(area.min, vec2(area.width(), (area.height() - gap) / 2.0)));
+    let beside = fit_inside(
+        b.0.size(),
+        Rect::from_min_size(area.min, vec2((area.width() - gap) / 2.0, area.height())),
+    );
+    let above = fit_inside(
+        b.0.size(),
+        Rect::from_min_size(area.min, vec2(area.width(), (area.height() - gap) / 2.0)),
+    );
     let halves = if beside.area() >= above.area() {
         area.split_left_right_at_fraction(0.5)
     } else {
@@ -121,13 +127,7 @@ fn empty(model: &Model, ui: &mut Ui, theme: &Theme, area: Rect) {
     } else {
         ("Nothing on the stage", "Choose a starting frame")
     };
-    ui.painter().rect(
-        area,
-        RADIUS,
-        theme.stage,
-        Stroke::new(1.0, theme.line),
-        StrokeKind::Inside,
-    );
+    ui.painter().rect(area, RADIUS, theme.stage, Stroke::new(1.0, theme.line), StrokeKind::Inside);
     let middle = Rect::from_center_size(area.center(), vec2(area.width(), 60.0));
     ui.scope_builder(eframe::egui::UiBuilder::new().max_rect(middle), |ui| {
         placeholder(ui, theme, title, hint);

@@ -33,11 +33,12 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
     let width = ui.available_width();
     let height = width * size.1 as f32 / size.0 as f32;
     let (rect, response) = ui.allocate_exact_size(vec2(width, height), Sense::click());
-    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "Starting frame as the model sees it"));
+    response.widget_info(|| {
+        WidgetInfo::labeled(Role::Image, true, "Starting frame as the model sees it")
+    });
     model.thumbs.paint(ui, rect, &start, 0, f32::from(SURFACE_RADIUS), egui::Color32::WHITE);
     let radius = f32::from(SURFACE_RADIUS);
-    ui.painter()
-        .rect_stroke(rect, radius, Stroke::new(1.0, theme.line), StrokeKind::Inside);
+    ui.painter().rect_stroke(rect, radius, Stroke::new(1.0, theme.line), StrokeKind::Inside);
     if response.on_hover_text("Go to the start").clicked() {
         model.actions.push(Action::GoTo(Rollout::ROOT));
     }
@@ -68,7 +69,8 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
     if !learned {
         ui.label(theme.dim_text("This pack has not learned this task").color(theme.accent));
     }
-    let same_shape = u64::from(original.0) * u64::from(size.1) == u64::from(original.1) * u64::from(size.0);
+    let same_shape =
+        u64::from(original.0) * u64::from(size.1) == u64::from(original.1) * u64::from(size.0);
     if !same_shape {
         ui.horizontal(|ui| {
             for choice in Fit::ALL {

@@ -31,7 +31,8 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
     let rows = model.pack().map_or(4, |pack| pack.codes_per_step);
     let film = Rect::from_min_size(area.min, vec2(area.width(), FILM_HEIGHT));
     let strip_height = rows as f32 * (ROW_HEIGHT + PITCH_GAP) - PITCH_GAP;
-    let codes = Rect::from_min_size(film.left_bottom() + vec2(0.0, GAP), vec2(area.width(), strip_height));
+    let codes =
+        Rect::from_min_size(film.left_bottom() + vec2(0.0, GAP), vec2(area.width(), strip_height));
     let entropy = Rect::from_min_size(
         codes.left_bottom() + vec2(0.0, GAP),
         vec2(area.width(), ENTROPY_HEIGHT),
@@ -77,14 +78,18 @@ fn filmstrip(model: &mut Model, ui: &mut Ui, theme: &Theme, area: Rect) {
         let tint = if past { Color32::WHITE } else { Color32::from_gray(110) };
         let response = ui.interact(rect, ui.scope_id().with(("film", index)), Sense::click());
         let name = format!("Frame {end}");
-        response.widget_info(|| WidgetInfo::selected(Role::Button, true, shown == Some(index), &name));
+        response
+            .widget_info(|| WidgetInfo::selected(Role::Button, true, shown == Some(index), &name));
         model.thumbs.paint(ui, rect, &picture, frame, 3.0, tint);
         if shown == Some(index) {
-            ui.painter()
-                .rect_stroke(rect, 3.0, Stroke::new(2.0, theme.accent), StrokeKind::Outside);
+            ui.painter().rect_stroke(
+                rect,
+                3.0,
+                Stroke::new(2.0, theme.accent),
+                StrokeKind::Outside,
+            );
         } else if response.hovered() {
-            ui.painter()
-                .rect_stroke(rect, 3.0, Stroke::new(1.0, theme.muted), StrokeKind::Inside);
+            ui.painter().rect_stroke(rect, 3.0, Stroke::new(1.0, theme.muted), StrokeKind::Inside);
         }
         if response.on_hover_cursor(CursorIcon::PointingHand).clicked() {
             model.actions.push(Action::Seek(end));
@@ -94,13 +99,7 @@ fn filmstrip(model: &mut Model, ui: &mut Ui, theme: &Theme, area: Rect) {
 
 fn empty_film(ui: &Ui, theme: &Theme, area: Rect) {
     ui.painter().rect_filled(area, 3.0, theme.vacant());
-    ui.painter().text(
-        area.center(),
-        Align2::CENTER_CENTER,
-        "No clips yet",
-        sans(12.0),
-        theme.dim,
-    );
+    ui.painter().text(area.center(), Align2::CENTER_CENTER, "No clips yet", sans(12.0), theme.dim);
 }
 
 fn code_strip(model: &mut Model, ui: &mut Ui, theme: &Theme, area: Rect) {
@@ -112,10 +111,8 @@ fn code_strip(model: &mut Model, ui: &mut Ui, theme: &Theme, area: Rect) {
     let line = session.line();
     let inspected = model.inspected();
     let now_step = session.position().map(|clip| clip * steps + session.step());
-    let clips: Vec<(NodeId, Vec<CodePrediction>)> = line
-        .iter()
-        .map(|node| (*node, session.rollout.node(*node).predictions.clone()))
-        .collect();
+    let clips: Vec<(NodeId, Vec<CodePrediction>)> =
+        line.iter().map(|node| (*node, session.rollout.node(*node).predictions.clone())).collect();
     let columns = session.clips_on_axis() * steps;
     let map = &mut model.map;
     let has_map = !map.map.points.is_empty();
@@ -145,11 +142,7 @@ fn code_strip(model: &mut Model, ui: &mut Ui, theme: &Theme, area: Rect) {
             selected: chosen == Some((*node, position)),
         })
     };
-    let strip = CodeStrip {
-        columns,
-        rows,
-        cell: &cell,
-    };
+    let strip = CodeStrip { columns, rows, cell: &cell };
     let clicked = strip.show(ui, theme, area);
     if let Some((column, row, _)) = clicked {
         let node = clips[column / steps].0;
@@ -173,7 +166,8 @@ fn alternatives(
     let Some((node, position)) = model.view.alternatives else {
         return;
     };
-    let Some((clip, (_, predictions))) = clips.iter().enumerate().find(|(_, (id, _))| *id == node) else {
+    let Some((clip, (_, predictions))) = clips.iter().enumerate().find(|(_, (id, _))| *id == node)
+    else {
         return;
     };
     let Some(prediction) = predictions.get(position) else {
@@ -219,7 +213,13 @@ fn alternative(ui: &mut Ui, theme: &Theme, code: u16, probability: f32, taken: b
     let ink = if taken { theme.accent } else { theme.text };
     let middle = rect.center().y;
     let painter = ui.painter();
-    painter.text(pos2(rect.left() + 6.0, middle), Align2::LEFT_CENTER, code.to_string(), mono(12.0), ink);
+    painter.text(
+        pos2(rect.left() + 6.0, middle),
+        Align2::LEFT_CENTER,
+        code.to_string(),
+        mono(12.0),
+        ink,
+    );
     let bar = Rect::from_min_size(pos2(rect.left() + 52.0, middle - 2.0), vec2(104.0, 4.0));
     fill_bar(ui, bar, probability, theme.line, theme.measure);
     ui.painter().text(

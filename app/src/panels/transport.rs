@@ -16,7 +16,8 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
     ui.add_enabled_ui(enabled, |ui| {
         ui.horizontal_centered(|ui| {
             let playing = model.player.playing || model.player.to_the_end;
-            let (play, play_name) = if playing { (Icon::Pause, "Pause") } else { (Icon::Play, "Play") };
+            let (play, play_name) =
+                if playing { (Icon::Pause, "Pause") } else { (Icon::Play, "Play") };
             let mut buttons = vec![
                 (Icon::PreviousFrame, "Previous frame", Command::PreviousFrame),
                 (play, play_name, Command::PlayPause),
@@ -81,7 +82,8 @@ fn modes(model: &mut Model, ui: &mut Ui, narrow: bool) {
         let button = KeyButton::new(&speed, "").label("Speed");
         let response = button.show(ui, &theme).on_hover_text("Slower [ and faster ]");
         if response.clicked() {
-            let command = if model.player.speed >= 4.0 { Command::NormalSpeed } else { Command::Faster };
+            let command =
+                if model.player.speed >= 4.0 { Command::NormalSpeed } else { Command::Faster };
             model.run(command);
         }
         if response.secondary_clicked() {
@@ -91,9 +93,7 @@ fn modes(model: &mut Model, ui: &mut Ui, narrow: bool) {
     let key = Command::CompareMode.key(ui.ctx());
     let compare = model.view.compare;
     let detail = if narrow { "" } else { "coarse | refined" };
-    let button = KeyButton::new(compare.label(), &key)
-        .detail(detail)
-        .label("Compare mode");
+    let button = KeyButton::new(compare.label(), &key).detail(detail).label("Compare mode");
     let response = button.show(ui, &theme);
     if response.on_hover_text(Command::CompareMode.text().1).clicked() {
         model.run(Command::CompareMode);

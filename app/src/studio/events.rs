@@ -32,13 +32,7 @@ impl Studio {
                     job.progress = Some(progress);
                 }
             }
-            Event::Predicted {
-                job,
-                parent,
-                origin,
-                predictions,
-                seed,
-            } => {
+            Event::Predicted { job, parent, origin, predictions, seed } => {
                 let Some(job) = self.model.jobs.get_mut(job) else {
                     return;
                 };
@@ -46,11 +40,7 @@ impl Studio {
                     job.made = Some(session.grow(parent, origin, predictions, seed));
                 }
             }
-            Event::CandidatesReady {
-                job,
-                parent,
-                candidates,
-            } => {
+            Event::CandidatesReady { job, parent, candidates } => {
                 if self.model.jobs.get_mut(job).is_none() {
                     return;
                 }
@@ -133,7 +123,8 @@ impl Studio {
             if let Some(session) = &mut self.model.session {
                 let view = session.view_mut(node);
                 view.coarse_given_up = view.coarse.is_none();
-                view.refine_given_up |= matches!(job.kind, JobKind::Refine(_)) && !view.is_refined();
+                view.refine_given_up |=
+                    matches!(job.kind, JobKind::Refine(_)) && !view.is_refined();
             }
         }
         self.show_if_new(job);
@@ -198,7 +189,8 @@ impl Studio {
     /// What somebody needs who is asked for help.
     pub(super) fn report(&self, reason: &str) -> String {
         let pack = self.model.pack();
-        let line = |name: &str, value: Option<&str>| format!("{name}: {}\n", value.unwrap_or("none"));
+        let line =
+            |name: &str, value: Option<&str>| format!("{name}: {}\n", value.unwrap_or("none"));
         format!("videoworld-studio {}\n", env!("CARGO_PKG_VERSION"))
             + &line("system", Some(std::env::consts::OS))
             + &line("pack", pack.map(|pack| pack.name.as_str()))

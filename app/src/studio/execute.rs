@@ -295,10 +295,7 @@ impl Studio {
         };
         let candidate = candidate.candidate.clone();
         let seed = session.pack().sampling.seed;
-        let origin = Origin::Chosen {
-            position: 0,
-            code: candidate.code,
-        };
+        let origin = Origin::Chosen { position: 0, code: candidate.code };
         let node = session.grow(current, origin, candidate.predictions, seed);
         session.go_to(node, 0);
         self.user_acts();
@@ -320,12 +317,7 @@ impl Studio {
     pub(super) fn sampling_at(&self, parent: NodeId) -> Sampling {
         let session = self.model.session.as_ref();
         let mut sampling = session.map_or(
-            Sampling {
-                temperature: 0.0,
-                seed: 0,
-                refine_steps: 1,
-                guidance: 1.0,
-            },
+            Sampling { temperature: 0.0, seed: 0, refine_steps: 1, guidance: 1.0 },
             |session| session.pack().sampling.clone(),
         );
         // A branch keeps its seed further down.
@@ -520,10 +512,6 @@ impl Studio {
         let last = self.model.session.as_ref().map(|session| session.rollout.task);
         let known = self.model.pack().and_then(|pack| pack.tasks.first().copied());
         let task = last.or(known).unwrap_or(Task::ALL[0]);
-        self.start(Picture {
-            pixels,
-            source,
-            task,
-        });
+        self.start(Picture { pixels, source, task });
     }
 }

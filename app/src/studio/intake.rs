@@ -33,11 +33,7 @@ pub struct Intake {
 impl Intake {
     pub fn new(ctx: egui::Context) -> Self {
         let (sender, receiver) = channel();
-        Self {
-            sender,
-            receiver,
-            ctx,
-        }
+        Self { sender, receiver, ctx }
     }
 
     pub fn poll(&self) -> Option<Arrival> {
@@ -90,7 +86,9 @@ impl Intake {
         });
         let pixels = Frame::from_raw(width as u32, height as u32, bytes.collect());
         let arrival = match pixels {
-            Some(pixels) if width > 0 && height > 0 => picture(pixels, "clipboard".to_owned(), None),
+            Some(pixels) if width > 0 && height > 0 => {
+                picture(pixels, "clipboard".to_owned(), None)
+            }
             _ => Arrival::Failed("the clipboard holds an empty picture".to_owned()),
         };
         self.sender.send(arrival).ok();
@@ -138,11 +136,7 @@ fn load(path: PathBuf) -> Arrival {
 }
 
 fn picture(pixels: Frame, source: String, path: Option<PathBuf>) -> Arrival {
-    Arrival::Picture {
-        pixels: Arc::new(pixels),
-        source,
-        path,
-    }
+    Arrival::Picture { pixels: Arc::new(pixels), source, path }
 }
 
 fn name_of(path: &Path) -> String {

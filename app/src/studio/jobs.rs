@@ -8,7 +8,9 @@ use engine::worker::{JobId, Progress};
 pub enum JobKind {
     OpenPack,
     /// Predict the clip after this node.
-    Extend { parent: NodeId },
+    Extend {
+        parent: NodeId,
+    },
     Coarse(NodeId),
     Refine(NodeId),
     Candidates(NodeId),
@@ -36,13 +38,7 @@ pub struct Jobs {
 
 impl Jobs {
     pub fn add(&mut self, id: JobId, kind: JobKind, background: bool) {
-        self.jobs.push(Job {
-            id,
-            kind,
-            made: None,
-            progress: None,
-            background,
-        });
+        self.jobs.push(Job { id, kind, made: None, progress: None, background });
     }
 
     /// `None` for a job that is over: its late events mean nothing.

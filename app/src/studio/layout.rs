@@ -61,17 +61,13 @@ fn frame_of_window(model: &mut Model, ui: &mut Ui) {
     }
     let left = if roomy { LEFT } else { 92.0 };
     let inner = if roomy { Margin::symmetric(14, 12) } else { Margin::symmetric(10, 12) };
-    Side::left("left")
-        .resizable(false)
-        .exact_size(left)
-        .frame(surface(inner))
-        .show(ui, |ui| {
-            if roomy {
-                Panel::Start.show(model, ui);
-                ui.add_space(12.0);
-            }
-            Panel::Branches.show(model, ui);
-        });
+    Side::left("left").resizable(false).exact_size(left).frame(surface(inner)).show(ui, |ui| {
+        if roomy {
+            Panel::Start.show(model, ui);
+            ui.add_space(12.0);
+        }
+        Panel::Branches.show(model, ui);
+    });
     let right = if roomy { RIGHT } else { 330.0 };
     Side::right("right")
         .resizable(false)
@@ -116,11 +112,9 @@ fn middle(model: &mut Model, ui: &mut Ui) {
 fn tabs(model: &mut Model, ui: &mut Ui) {
     let theme = model.theme.clone();
     ui.horizontal(|ui| {
-        for (tab, name) in [
-            (RightTab::Next, "Next"),
-            (RightTab::Code, "Code"),
-            (RightTab::Map, "Map"),
-        ] {
+        for (tab, name) in
+            [(RightTab::Next, "Next"), (RightTab::Code, "Code"), (RightTab::Map, "Map")]
+        {
             let button = KeyButton::new(name, "").selected(model.view.right_tab == tab);
             if button.show(ui, &theme).clicked() {
                 model.view.right_tab = tab;
@@ -140,10 +134,8 @@ fn present(model: &mut Model, ui: &mut Ui) {
     let theme = model.theme.clone();
     let area = ui.max_rect().shrink(24.0);
     let codes = model.pack().map_or(4, |pack| pack.codes_per_step);
-    let strips = Rect::from_min_max(
-        pos2(area.left(), area.bottom() - timeline_height(codes)),
-        area.max,
-    );
+    let strips =
+        Rect::from_min_max(pos2(area.left(), area.bottom() - timeline_height(codes)), area.max);
     let caption_top = strips.top() - 64.0;
     let stage = Rect::from_min_max(area.min, pos2(area.right(), caption_top));
     show_stage_alone(model, ui, stage);
@@ -194,13 +186,7 @@ fn drop_hint(model: &Model, ctx: &egui::Context) {
         1 => "Drop to start a new rollout from this picture",
         _ => "Drop to start a new rollout from the first of these pictures",
     };
-    painter.text(
-        area.center(),
-        Align2::CENTER_CENTER,
-        text,
-        strong_font(22.0),
-        theme.on_overlay,
-    );
+    painter.text(area.center(), Align2::CENTER_CENTER, text, strong_font(22.0), theme.on_overlay);
     let fit = format!(
         "It will be brought to the model's shape by {}; {} asks for another one",
         model.settings.fit.label().to_lowercase(),

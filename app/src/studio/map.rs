@@ -122,19 +122,14 @@ impl CodeMap {
         }
         let most = actions.into_iter().max_by_key(|(action, n)| (*n, std::cmp::Reverse(*action)));
         let action = most.map(|(action, n)| (action, n as f32 / uses.len() as f32));
-        CodeUse {
-            count: uses.len(),
-            action,
-            examples: self.varied(&uses),
-        }
+        CodeUse { count: uses.len(), action, examples: self.varied(&uses) }
     }
 
     /// A few of `uses`, first those from environments not chosen yet.
     fn varied(&self, uses: &[usize]) -> Vec<usize> {
         let mut seen = std::collections::HashSet::new();
-        let (fresh, again): (Vec<usize>, Vec<usize>) = uses
-            .iter()
-            .partition(|index| seen.insert(self.points[**index].environment));
+        let (fresh, again): (Vec<usize>, Vec<usize>) =
+            uses.iter().partition(|index| seen.insert(self.points[**index].environment));
         fresh.into_iter().chain(again).take(EXAMPLES).collect()
     }
 
@@ -151,7 +146,9 @@ impl CodeMap {
             .collect();
         let kept = PLACING_NEIGHBOURS.min(scored.len());
         if kept < scored.len() {
-            scored.select_nth_unstable_by_key(kept, |(equal, index)| (std::cmp::Reverse(*equal), *index));
+            scored.select_nth_unstable_by_key(kept, |(equal, index)| {
+                (std::cmp::Reverse(*equal), *index)
+            });
         }
         scored.truncate(kept);
         scored.sort_unstable_by_key(|(equal, index)| (std::cmp::Reverse(*equal), *index));
@@ -214,27 +211,17 @@ pub struct DrawnFor {
 impl MapView {
     /// Shows another map.
     pub fn set(&mut self, map: CodeMap) {
-        *self = Self {
-            map: Arc::new(map),
-            colour: self.colour,
-            ..Self::default()
-        };
+        *self = Self { map: Arc::new(map), colour: self.colour, ..Self::default() };
     }
 
     pub fn action_of(&mut self, codes: &[u16]) -> Option<usize> {
         let map = &self.map;
-        *self
-            .action_cache
-            .entry(codes.to_vec())
-            .or_insert_with(|| map.action_of(codes))
+        *self.action_cache.entry(codes.to_vec()).or_insert_with(|| map.action_of(codes))
     }
 
     pub fn place(&mut self, codes: &[u16]) -> Option<[f32; 2]> {
         let map = &self.map;
-        *self
-            .place_cache
-            .entry(codes.to_vec())
-            .or_insert_with(|| map.place(codes))
+        *self.place_cache.entry(codes.to_vec()).or_insert_with(|| map.place(codes))
     }
 
     pub fn usage(&mut self, query: usize, code: u16) -> Arc<CodeUse> {
@@ -255,12 +242,7 @@ mod tests {
             action,
             environment,
             step: 0,
-            clip: ClipRef {
-                task: Task::Boat,
-                seed: environment as u64,
-                unseen: true,
-                clip: 0,
-            },
+            clip: ClipRef { task: Task::Boat, seed: environment as u64, unseen: true, clip: 0 },
         }
     }
 

@@ -15,17 +15,16 @@ pub mod session;
 pub mod toasts;
 pub mod world;
 
-
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-use eframe::egui;
 use ::engine::craft::Task;
 use ::engine::gpu::DeviceChoice;
 use ::engine::media::FrameSize;
 use ::engine::rollout::{NodeId, Sampling};
 use ::engine::worker::{JobId, PackSource, PackSummary, Worker};
+use anyhow::Context as _;
+use eframe::egui;
 
 pub use background::CANDIDATES_SHOWN;
 pub use engine::Engine;
@@ -35,8 +34,8 @@ use crate::state::Settings;
 use crate::theme;
 use crate::widgets::thumbnail::still;
 use crate::widgets::{frame_view, scatter};
-use intake::{Arrival, Intake};
 use craft_world::CraftWorld;
+use intake::{Arrival, Intake};
 use map::ClipRef;
 use model::{Model, PackState};
 use world::{Drawing, Drawn};
@@ -102,12 +101,7 @@ impl Studio {
             pack_source: options.pack.clone(),
             gave_way: HashSet::new(),
             waiting_for: None,
-            last_sampling: Sampling {
-                temperature: 0.0,
-                seed: 0,
-                refine_steps: 0,
-                guidance: 0.0,
-            },
+            last_sampling: Sampling { temperature: 0.0, seed: 0, refine_steps: 0, guidance: 0.0 },
         };
         studio.open_pack(options.pack);
         if let Some(frame) = options.frame {
@@ -179,11 +173,7 @@ impl Studio {
         }
         while let Some(arrival) = self.intake.poll() {
             match arrival {
-                Arrival::Picture {
-                    pixels,
-                    source,
-                    path,
-                } => {
+                Arrival::Picture { pixels, source, path } => {
                     if let Some(path) = path {
                         self.model.settings.opened(path);
                         self.save_settings();

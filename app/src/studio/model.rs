@@ -31,9 +31,16 @@ pub enum Action {
     /// To a frame of the joined line of clips.
     Seek(i64),
     /// Grow a branch of `node` where the code at `position` is `code`.
-    Choose { node: NodeId, position: usize, code: u16 },
+    Choose {
+        node: NodeId,
+        position: usize,
+        code: u16,
+    },
     CancelJob(JobId),
-    SelectCode { node: NodeId, position: usize },
+    SelectCode {
+        node: NodeId,
+        position: usize,
+    },
     /// A point of the code map.
     SelectPoint(usize),
     CopyText(String),
@@ -219,10 +226,8 @@ impl Model {
             return (Some((start, "starting frame".to_owned())), None);
         }
         let view = session.view(node);
-        let coarse = view
-            .coarse
-            .as_ref()
-            .map(|clip| (Shot::new(clip.clone(), frame), "coarse".to_owned()));
+        let coarse =
+            view.coarse.as_ref().map(|clip| (Shot::new(clip.clone(), frame), "coarse".to_owned()));
         let refined = view.refined.as_ref().map(|stored| {
             let name = match stored.quality {
                 ClipQuality::Preview { step, of } => format!("refined, preview {step}/{of}"),

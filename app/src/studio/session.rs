@@ -48,9 +48,7 @@ pub struct NodeView {
 
 impl NodeView {
     pub fn is_refined(&self) -> bool {
-        self.refined
-            .as_ref()
-            .is_some_and(|stored| stored.quality == ClipQuality::Refined)
+        self.refined.as_ref().is_some_and(|stored| stored.quality == ClipQuality::Refined)
     }
 }
 
@@ -136,8 +134,7 @@ impl Session {
     /// Clips from the starting frame to the end of the task.
     pub fn clips_of_task(&self) -> usize {
         let at = self.pack.tasks.iter().position(|task| *task == self.rollout.task);
-        at.and_then(|at| self.pack.clips_per_task.get(at).copied())
-            .unwrap_or(1)
+        at.and_then(|at| self.pack.clips_per_task.get(at).copied()).unwrap_or(1)
     }
 
     /// Whether the task is at its end at `node`.

@@ -44,14 +44,7 @@ impl Toasts {
             return;
         }
         self.next_id += 1;
-        self.shown.push(Toast {
-            id: self.next_id,
-            error,
-            text,
-            details,
-            restart,
-            since: None,
-        });
+        self.shown.push(Toast { id: self.next_id, error, text, details, restart, since: None });
     }
 
     pub fn dismiss(&mut self, id: u64) {
@@ -96,7 +89,8 @@ mod tests {
         assert_eq!(toasts.tick(12.0), Some(INFO_SECONDS - 2.0));
         assert_eq!(toasts.tick(10.0 + INFO_SECONDS), None);
         assert_eq!(toasts.iter().count(), 1);
-        toasts.dismiss(toasts.iter().next().unwrap().id);
+        let error = toasts.iter().next().unwrap().id;
+        toasts.dismiss(error);
         assert!(toasts.is_empty());
     }
 

@@ -61,15 +61,20 @@ impl CodeStrip<'_> {
 
     fn place(&self, area: Rect, column: usize, row: usize) -> Rect {
         let pitch = (area.width() + GAP) / self.columns.max(1) as f32;
-        let min = pos2(
-            area.left() + column as f32 * pitch,
-            area.top() + row as f32 * (ROW_HEIGHT + GAP),
-        );
+        let min =
+            pos2(area.left() + column as f32 * pitch, area.top() + row as f32 * (ROW_HEIGHT + GAP));
         Rect::from_min_size(min, vec2(pitch - GAP, ROW_HEIGHT))
     }
 }
 
-fn show_cell(ui: &mut Ui, theme: &Theme, rect: Rect, column: usize, row: usize, cell: Cell) -> Response {
+fn show_cell(
+    ui: &mut Ui,
+    theme: &Theme,
+    rect: Rect,
+    column: usize,
+    row: usize,
+    cell: Cell,
+) -> Response {
     let id = ui.scope_id().with(("code", column, row));
     let response = ui.interact(rect, id, Sense::click());
     let label = if cell.probability.is_nan() {
@@ -94,21 +99,13 @@ fn show_cell(ui: &mut Ui, theme: &Theme, rect: Rect, column: usize, row: usize, 
     if rect.width() >= 22.0 {
         let ink = ink_on(fill);
         let ink = if cell.past { ink } else { ink.gamma_multiply(0.8) };
-        painter.text(
-            rect.center(),
-            Align2::CENTER_CENTER,
-            cell.code.to_string(),
-            mono(9.5),
-            ink,
-        );
+        painter.text(rect.center(), Align2::CENTER_CENTER, cell.code.to_string(), mono(9.5), ink);
     }
     if cell.selected || response.hovered() || response.has_focus() {
         let width = if cell.selected { 2.0 } else { 1.0 };
         painter.rect_stroke(rect, 2.0, Stroke::new(width, theme.text), StrokeKind::Outside);
     }
-    response
-        .on_hover_cursor(CursorIcon::PointingHand)
-        .on_hover_text(label)
+    response.on_hover_cursor(CursorIcon::PointingHand).on_hover_text(label)
 }
 
 /// `a` moved towards `b` by `t` (0..1).
@@ -118,10 +115,7 @@ pub fn mix(a: Color32, b: Color32, t: f32) -> Color32 {
 
 /// Black or white, whichever is easier to read on `fill`.
 fn ink_on(fill: Color32) -> Color32 {
-    let light = 0.299 * f32::from(fill.r()) + 0.587 * f32::from(fill.g()) + 0.114 * f32::from(fill.b());
-    if light > 105.0 {
-        Color32::from_black_alpha(225)
-    } else {
-        Color32::from_white_alpha(215)
-    }
+    let light =
+        0.299 * f32::from(fill.r()) + 0.587 * f32::from(fill.g()) + 0.114 * f32::from(fill.b());
+    if light > 105.0 { Color32::from_black_alpha(225) } else { Color32::from_white_alpha(215) }
 }

@@ -26,15 +26,7 @@ pub struct KeyButton<'a> {
 
 impl<'a> KeyButton<'a> {
     pub fn new(text: &'a str, key: &'a str) -> Self {
-        Self {
-            text,
-            detail: "",
-            key,
-            label: text,
-            primary: false,
-            selected: false,
-            enabled: true,
-        }
+        Self { text, detail: "", key, label: text, primary: false, selected: false, enabled: true }
     }
 
     /// The one button that goes on.
@@ -70,11 +62,8 @@ impl<'a> KeyButton<'a> {
             (true, true) => theme.on_accent,
             (true, false) => theme.text,
         };
-        let font = if self.primary || self.detail.is_empty() {
-            strong_font(13.0)
-        } else {
-            sans(13.0)
-        };
+        let font =
+            if self.primary || self.detail.is_empty() { strong_font(13.0) } else { sans(13.0) };
         let painter = ui.painter();
         let text = painter.layout_no_wrap(self.text.to_owned(), font, ink);
         let detail = painter.layout_no_wrap(self.detail.to_owned(), sans(12.0), theme.muted);
@@ -124,9 +113,7 @@ fn key_cap_width(ui: &Ui, key: &str) -> f32 {
     if key.is_empty() {
         return 0.0;
     }
-    let galley = ui
-        .painter()
-        .layout_no_wrap(key.to_owned(), mono(10.0), Color32::WHITE);
+    let galley = ui.painter().layout_no_wrap(key.to_owned(), mono(10.0), Color32::WHITE);
     (galley.size().x + 8.0).max(16.0)
 }
 
@@ -139,8 +126,7 @@ pub fn key_cap(ui: &Ui, centre: Pos2, key: &str, ink: Color32) {
         Stroke::new(1.0, ink.gamma_multiply(0.55)),
         StrokeKind::Inside,
     );
-    ui.painter()
-        .text(centre, Align2::CENTER_CENTER, key, mono(10.0), ink);
+    ui.painter().text(centre, Align2::CENTER_CENTER, key, mono(10.0), ink);
 }
 
 /// A square button with an icon; `label` is its name for screen readers and its tooltip.
@@ -157,13 +143,17 @@ pub fn icon_button(ui: &mut Ui, theme: &Theme, icon: Icon, label: &str, primary:
     let painter = ui.painter();
     painter.rect(rect, CONTROL_RADIUS, fill, Stroke::new(1.0, edge), StrokeKind::Inside);
     icon::paint(painter, icon, rect.center(), 12.0, ink);
-    response
-        .on_hover_cursor(CursorIcon::PointingHand)
-        .on_hover_text(label)
+    response.on_hover_cursor(CursorIcon::PointingHand).on_hover_text(label)
 }
 
 /// A small box of facts: a strong word, a quiet one, an optional dot that says well or not.
-pub fn chip(ui: &mut Ui, theme: &Theme, dot: Option<Color32>, strong: &str, quiet: &str) -> Response {
+pub fn chip(
+    ui: &mut Ui,
+    theme: &Theme,
+    dot: Option<Color32>,
+    strong: &str,
+    quiet: &str,
+) -> Response {
     let painter = ui.painter();
     let strong_galley = painter.layout_no_wrap(strong.to_owned(), strong_font(12.0), theme.text);
     let quiet_galley = painter.layout_no_wrap(quiet.to_owned(), sans(12.0), theme.muted);
@@ -243,10 +233,15 @@ pub fn placeholder(ui: &mut Ui, theme: &Theme, title: &str, hint: &str) {
 }
 
 /// A label that lies on a picture, with its corner at `at`.
-pub fn overlay_label(ui: &Ui, theme: &Theme, at: Pos2, anchor: Align2, text: &str, font: FontId) -> Rect {
-    let galley = ui
-        .painter()
-        .layout_no_wrap(text.to_owned(), font, theme.on_overlay);
+pub fn overlay_label(
+    ui: &Ui,
+    theme: &Theme,
+    at: Pos2,
+    anchor: Align2,
+    text: &str,
+    font: FontId,
+) -> Rect {
+    let galley = ui.painter().layout_no_wrap(text.to_owned(), font, theme.on_overlay);
     let rect = anchor.anchor_size(at, galley.size() + vec2(16.0, 10.0));
     ui.painter().rect_filled(rect, CONTROL_RADIUS, theme.overlay);
     let corner = rect.min + vec2(8.0, 5.0);

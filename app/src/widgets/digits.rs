@@ -21,9 +21,11 @@ pub fn digits(code: u16, levels: &[usize]) -> Vec<usize> {
 /// One row a digit: its name, as many segments as it has levels, its value.
 pub fn show(ui: &mut Ui, theme: &Theme, code: u16, levels: &[usize]) {
     for (index, (digit, level)) in digits(code, levels).into_iter().zip(levels).enumerate() {
-        let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 18.0), Sense::hover());
+        let (rect, response) =
+            ui.allocate_exact_size(vec2(ui.available_width(), 18.0), Sense::hover());
         response.widget_info(|| {
-            let label = format!("Digit {} is {digit} of 0 to {}", index + 1, level.saturating_sub(1));
+            let label =
+                format!("Digit {} is {digit} of 0 to {}", index + 1, level.saturating_sub(1));
             WidgetInfo::labeled(Role::Label, true, label)
         });
         let painter = ui.painter();

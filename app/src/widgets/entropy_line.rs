@@ -41,7 +41,8 @@ pub fn show(ui: &mut Ui, theme: &Theme, area: Rect, bits: &[f32], places: usize,
         let x = area.left() + area.width() * now;
         painter.vline(x, area.y_range(), Stroke::new(1.5, theme.accent));
     }
-    response.on_hover_text("Entropy of the policy at every code, in bits: high where it was unsure");
+    response
+        .on_hover_text("Entropy of the policy at every code, in bits: high where it was unsure");
 }
 
 /// The stretches of finite values.

@@ -45,31 +45,27 @@ impl Shot {
 }
 
 /// Paints `a` (and `b`) into `rect`. `id` must differ between views of one window.
-pub fn paint(ui: &egui::Ui, id: u64, rect: Rect, radius: f32, a: Shot, b: Option<Shot>, blend: Blend) {
+pub fn paint(
+    ui: &egui::Ui,
+    id: u64,
+    rect: Rect,
+    radius: f32,
+    a: Shot,
+    b: Option<Shot>,
+    blend: Blend,
+) {
     let empty = |shot: &Shot| shot.clip.is_empty();
     if empty(&a) || b.as_ref().is_some_and(empty) || !rect.is_positive() {
         return;
     }
-    let callback = FrameCallback {
-        id,
-        rect,
-        radius,
-        b: b.unwrap_or_else(|| a.clone()),
-        a,
-        blend,
-    };
-    ui.painter()
-        .add(egui_wgpu::Callback::new_paint_callback(rect, callback));
+    let callback = FrameCallback { id, rect, radius, b: b.unwrap_or_else(|| a.clone()), a, blend };
+    ui.painter().add(egui_wgpu::Callback::new_paint_callback(rect, callback));
 }
 
 /// Makes [`paint`] possible on this card. Without it pictures stay blank.
 pub fn install(state: &egui_wgpu::RenderState) {
     let renderer = FrameRenderer::new(&state.device, state.target_format);
-    state
-        .renderer
-        .write()
-        .callback_resources
-        .insert(renderer);
+    state.renderer.write().callback_resources.insert(renderer);
 }
 
 struct FrameCallback {
@@ -189,15 +185,13 @@ impl FrameRenderer {
         self.clock += 1;
         let [a, b] = [&callback.a, &callback.b].map(|shot| self.upload(device, queue, &shot.clip));
         self.forget_old();
-        let uniform = super::gpu::uniform_buffer(device, queue, &self.settings(callback, pixels_per_point));
+        let uniform =
+            super::gpu::uniform_buffer(device, queue, &self.settings(callback, pixels_per_point));
         let bindings = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("frame"),
             layout: &self.layout,
             entries: &[
-                wgpu::BindGroupEntry {
-                    binding: 0,
-                    resource: uniform.as_entire_binding(),
-                },
+                wgpu::BindGroupEntry { binding: 0, resource: uniform.as_entire_binding() },
                 wgpu::BindGroupEntry {
                     binding: 1,
                     resource: wgpu::BindingResource::TextureView(&a),
@@ -240,7 +234,12 @@ impl FrameRenderer {
         ]
     }
 
-    fn upload(&mut self, device: &wgpu::Device, queue: &wgpu::Queue, clip: &Clip) -> wgpu::TextureView {
+    fn upload(
+        &mut self,
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        clip: &Clip,
+    ) -> wgpu::TextureView {
         let name = Arc::as_ptr(clip) as usize;
         let clock = self.clock;
         let uploaded = self.clips.entry(name).or_insert_with(|| Uploaded {
@@ -263,11 +262,7 @@ impl FrameRenderer {
 
 fn upload_clip(device: &wgpu::Device, queue: &wgpu::Queue, clip: &Clip) -> wgpu::TextureView {
     let (width, height) = clip.first().map_or((1, 1), |frame| frame.dimensions());
-    let size = wgpu::Extent3d {
-        width,
-        height,
-        depth_or_array_layers: clip.len() as u32,
-    };
+    let size = wgpu::Extent3d { width, height, depth_or_array_layers: clip.len() as u32 };
     let texture = device.create_texture(&wgpu::TextureDescriptor {
         label: Some("clip"),
         size,

@@ -91,8 +91,6 @@ pub fn paint_wipe_handle(painter: &Painter, centre: Pos2, colour: Color32) {
             Stroke::new(1.4, colour),
         );
     }
-    painter.line_segment(
-        [centre - vec2(6.0, 0.0), centre + vec2(6.0, 0.0)],
-        Stroke::new(1.4, colour),
-    );
+    painter
+        .line_segment([centre - vec2(6.0, 0.0), centre + vec2(6.0, 0.0)], Stroke::new(1.4, colour));
 }

@@ -81,25 +81,14 @@ pub fn paint(ui: &egui::Ui, id: u64, rect: Rect, camera: Camera, radius: f32, po
     if points.positions.is_empty() || !rect.is_positive() {
         return;
     }
-    let callback = ScatterCallback {
-        id,
-        rect,
-        camera,
-        radius,
-        points,
-    };
-    ui.painter()
-        .add(egui_wgpu::Callback::new_paint_callback(rect, callback));
+    let callback = ScatterCallback { id, rect, camera, radius, points };
+    ui.painter().add(egui_wgpu::Callback::new_paint_callback(rect, callback));
 }
 
 /// Makes [`paint`] possible on this card. Without it plots stay blank.
 pub fn install(state: &egui_wgpu::RenderState) {
     let renderer = ScatterRenderer::new(&state.device, state.target_format);
-    state
-        .renderer
-        .write()
-        .callback_resources
-        .insert(renderer);
+    state.renderer.write().callback_resources.insert(renderer);
 }
 
 struct ScatterCallback {
@@ -174,12 +163,7 @@ impl ScatterRenderer {
             attributes: &attributes,
         })];
         let pipeline = super::gpu::pipeline(device, "scatter", &module, &layout, &vertices, format);
-        Self {
-            pipeline,
-            layout,
-            linear_target: format.is_srgb(),
-            plots: HashMap::new(),
-        }
+        Self { pipeline, layout, linear_target: format.is_srgb(), plots: HashMap::new() }
     }
 
     fn prepare(
@@ -194,10 +178,7 @@ impl ScatterRenderer {
         let bindings = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("scatter"),
             layout: &self.layout,
-            entries: &[wgpu::BindGroupEntry {
-                binding: 0,
-                resource: uniform.as_entire_binding(),
-            }],
+            entries: &[wgpu::BindGroupEntry { binding: 0, resource: uniform.as_entire_binding() }],
         });
         match self.plots.get_mut(&callback.id) {
             Some(plot) if Arc::ptr_eq(&plot.points, &callback.points) => plot.bindings = bindings,
@@ -272,10 +253,7 @@ mod tests {
 
     #[test]
     fn zooming_keeps_what_lies_under_the_pointer() {
-        let mut camera = Camera {
-            centre: [1.0, 2.0],
-            scale: 10.0,
-        };
+        let mut camera = Camera { centre: [1.0, 2.0], scale: 10.0 };
         let at = [3.0, 4.0];
         let anchor = camera.screen(plot(), at);
         camera.zoom(plot(), anchor, 2.5);
@@ -286,10 +264,7 @@ mod tests {
     #[test]
     fn the_nearest_point_within_reach_is_picked() {
         let positions = [[0.0, 0.0], [1.0, 0.0], [50.0, 50.0]];
-        let camera = Camera {
-            centre: [0.0, 0.0],
-            scale: 10.0,
-        };
+        let camera = Camera { centre: [0.0, 0.0], scale: 10.0 };
         let near = camera.screen(plot(), [0.8, 0.1]);
         assert_eq!(pick(&positions, &camera, plot(), near), Some(1));
         let far = camera.screen(plot(), [10.0, 10.0]);

@@ -28,18 +28,33 @@ struct Entry {
 
 impl Thumbnails {
     /// Paints a frame of `clip` so that it fills `rect`, cut where its shape differs.
-    pub fn paint(&mut self, ui: &Ui, rect: Rect, clip: &Clip, frame: usize, radius: f32, tint: Color32) {
+    pub fn paint(
+        &mut self,
+        ui: &Ui,
+        rect: Rect,
+        clip: &Clip,
+        frame: usize,
+        radius: f32,
+        tint: Color32,
+    ) {
         let frame = frame.min(clip.len().saturating_sub(1));
         let Some(pixels) = clip.get(frame) else {
             return;
         };
         let size = Vec2::new(pixels.width() as f32, pixels.height() as f32);
         let texture = self.texture(ui.ctx(), clip, frame, pixels);
-        let shape = RectShape::filled(rect, radius, tint).with_texture(texture, cover(size, rect.size()));
+        let shape =
+            RectShape::filled(rect, radius, tint).with_texture(texture, cover(size, rect.size()));
         ui.painter().add(shape);
     }
 
-    fn texture(&mut self, ctx: &egui::Context, clip: &Clip, frame: usize, pixels: &Frame) -> egui::TextureId {
+    fn texture(
+        &mut self,
+        ctx: &egui::Context,
+        clip: &Clip,
+        frame: usize,
+        pixels: &Frame,
+    ) -> egui::TextureId {
         self.clock += 1;
         let clock = self.clock;
         let name = (Arc::as_ptr(clip) as usize, frame);
@@ -60,10 +75,7 @@ impl Thumbnails {
 
 /// The same picture for egui.
 pub fn colour_image(frame: &Frame) -> ColorImage {
-    ColorImage::from_rgb(
-        [frame.width() as usize, frame.height() as usize],
-        frame.as_raw(),
-    )
+    ColorImage::from_rgb([frame.width() as usize, frame.height() as usize], frame.as_raw())
 }
 
 /// The part of a picture of `size` that fills a place of shape `target`, in texture coordinates.

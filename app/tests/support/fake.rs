@@ -149,7 +149,12 @@ impl Script {
                             code: predictions[0].code,
                             probability: 0.6 / (n as f32 * 2.0 + 1.0),
                             predictions,
-                            outcome: scene::frame(ENVIRONMENT, (index + n) as f32, scene::SIZE, true),
+                            outcome: scene::frame(
+                                ENVIRONMENT,
+                                (index + n) as f32,
+                                scene::SIZE,
+                                true,
+                            ),
                         }
                     })
                     .collect();

@@ -31,18 +31,14 @@ pub fn frame(environment: u64, progress: f32, size: FrameSize, coarse: bool) -> 
     let soft = if coarse { 0.12 } else { 0.015 };
     let fold = progress.clamp(0.0, 7.0) / 7.0;
     Frame::from_fn(size.width, size.height, |x, y| {
-        let (u, v) = (
-            x as f32 / size.width as f32 * 1.5 - 0.75,
-            y as f32 / size.height as f32 - 0.5,
-        );
+        let (u, v) =
+            (x as f32 / size.width as f32 * 1.5 - 0.75, y as f32 / size.height as f32 - 0.5);
         let grain = 4.0 * (v * 40.0 + (u * 3.0).sin()).sin();
         let light = 1.0 + 0.12 * (u - v);
         // A sheet whose upper corners come down to a point.
         let half = 0.26 * (1.0 - 0.55 * fold);
         let roof = (v + 0.36) / (0.02 + 0.5 * fold);
-        let inside = (half - u.abs())
-            .min(0.36 - v.abs())
-            .min(half * roof - u.abs() + 0.02);
+        let inside = (half - u.abs()).min(0.36 - v.abs()).min(half * roof - u.abs() + 0.02);
         let paper = (inside / soft + 0.5).clamp(0.0, 1.0);
         let folded = ((half * (roof - 0.25) - u.abs()) / soft + 0.5).clamp(0.0, 1.0);
         let back = (1.0 - folded) * fold.min(0.3) / 0.3;
@@ -86,7 +82,8 @@ impl World for PaintedWorld {
 
 /// Seven actions in a ring, each a cluster of steps whose codes lie near `100 * action`.
 pub fn map() -> CodeMap {
-    let names = ["fold left", "fold right", "left edge", "right edge", "halve", "left wing", "right wing"];
+    let names =
+        ["fold left", "fold right", "left edge", "right edge", "halve", "left wing", "right wing"];
     let mut points = Vec::new();
     for action in 0..names.len() {
         let angle = action as f32 / 7.0 * std::f32::consts::TAU;
@@ -101,7 +98,12 @@ pub fn map() -> CodeMap {
                 action,
                 environment: n % 5,
                 step: n % 4,
-                clip: ClipRef { task: Task::Airplane, seed: n as u64 % 5, unseen: true, clip: action },
+                clip: ClipRef {
+                    task: Task::Airplane,
+                    seed: n as u64 % 5,
+                    unseen: true,
+                    clip: action,
+                },
             });
         }
     }
