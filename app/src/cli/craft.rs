@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use engine::craft::{
-    Action, CraftClip, Episode, FPS, FrameLabel, Size, Split, Task, contact_sheet,
-};
+use engine::craft::{Action, CraftClip, Episode, FPS, FrameLabel, Size, Split, Task, contact_sheet};
 use engine::media::{Frame, write_apng, write_atomic, write_png, write_png_sequence};
 use serde::Serialize;
 

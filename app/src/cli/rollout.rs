@@ -131,7 +131,9 @@ impl Output<'_> {
         let end = self.grow(&mut rollout, clips, &mut progress)?;
         let line: Vec<NodeId> = rollout.line(end);
         let nodes: Vec<&Node> = line.iter().map(|id| rollout.node(*id)).collect();
-        let coarse_keys = self.keys(&rollout, &line, |path| ClipKey::coarse(&self.pack.id, path));
+        let coarse_keys = self.keys(&rollout, &line, |path| {
+            ClipKey::coarse(&self.pack.id, path)
+        });
         let coarse = self.clips(&coarse_keys)?;
         progress.end();
         media::write_png(&self.folder.join("start.png"), &rollout.start)?;
@@ -161,7 +163,12 @@ impl Output<'_> {
         Ok(())
     }
 
-    fn grow(&self, rollout: &mut Rollout, clips: usize, progress: &mut Progress) -> Result<NodeId> {
+    fn grow(
+        &self,
+        rollout: &mut Rollout,
+        clips: usize,
+        progress: &mut Progress,
+    ) -> Result<NodeId> {
         let mut end = Rollout::ROOT;
         for _ in 0..clips {
             let path = rollout.path(end);

@@ -10,6 +10,7 @@ pub mod jobs;
 mod layout;
 pub mod map;
 pub mod model;
+mod moves;
 mod play;
 pub mod session;
 pub mod toasts;
