@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use engine::craft::{Action, CraftClip, Episode, FPS, FrameLabel, Size, Split, Task, contact_sheet};
-use engine::media::{Frame, write_apng, write_atomic, write_png, write_png_sequence};
+use engine::craft::{Action, CraftClip, Episode, FPS, FrameLabel, Split, Task, contact_sheet};
+use engine::media::{Frame, FrameSize, write_apng, write_atomic, write_png, write_png_sequence};
 use serde::Serialize;
 
 /// Videos on the contact sheet; more would not be looked at.
@@ -29,7 +29,7 @@ pub struct Args {
     split: Split,
     /// Width and height in pixels
     #[arg(long, default_value = "160x96", value_name = "WxH", value_parser = parse_size)]
-    size: Size,
+    size: FrameSize,
     /// Also write masks: paper red, blocks green, hand blue
     #[arg(long)]
     masks: bool,
@@ -43,9 +43,9 @@ fn parse_split(name: &str) -> Result<Split, String> {
     }
 }
 
-fn parse_size(text: &str) -> Result<Size, String> {
+fn parse_size(text: &str) -> Result<FrameSize, String> {
     let parsed = text.split_once('x').and_then(|(width, height)| {
-        Some(Size { width: width.parse().ok()?, height: height.parse().ok()? })
+        Some(FrameSize { width: width.parse().ok()?, height: height.parse().ok()? })
     });
     match parsed {
         Some(size) if (16..=2048).contains(&size.width) && (16..=2048).contains(&size.height) => {
@@ -151,7 +151,7 @@ mod tests {
             seed: 5,
             task: Some(Task::Tower),
             split: Split::Test,
-            size: Size { height: 24, width: 36 },
+            size: FrameSize { height: 24, width: 36 },
             masks: true,
         }
     }

@@ -96,8 +96,11 @@ fn usage_sentence(text: &str) -> String {
         let lines: Vec<&str> = paragraph.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         lines.join(" ")
     });
-    let told: Vec<String> =
-        paragraphs.enumerate().filter(|(i, p)| *i == 0 || p.starts_with("tip:")).map(|p| p.1).collect();
+    let told: Vec<String> = paragraphs
+        .enumerate()
+        .filter(|(i, p)| *i == 0 || p.starts_with("tip:"))
+        .map(|p| p.1)
+        .collect();
     let told = told.join("; ");
     let told = told.strip_prefix("error: ").unwrap_or(&told);
     format!("{told}; see videoworld-studio --help")

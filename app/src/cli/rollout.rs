@@ -4,7 +4,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use engine::craft::{Episode, Size, Split, Task};
+use engine::craft::{Episode, Split, Task};
 use engine::media::{self, Clip, Fit, Frame};
 use engine::pack::Pack;
 use engine::rollout::{
@@ -89,10 +89,9 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// The first frame of a craft-world task in an environment that training never saw.
 fn built_in_start(task: Task, seed: u64, pack: &PackSummary) -> (Frame, String) {
-    let (height, width) = pack.frame_size;
     let episode = Episode::sample(task, Split::Test, seed);
     let source = format!("craft world, {}, test environment {seed}", task.label());
-    (episode.frame(0, Size { height, width }), source)
+    (episode.frame(0, pack.frame_size()), source)
 }
 
 fn sampling(args: &Args, pack: &PackSummary) -> Result<Sampling> {
@@ -131,9 +130,7 @@ impl Output<'_> {
         let end = self.grow(&mut rollout, clips, &mut progress)?;
         let line: Vec<NodeId> = rollout.line(end);
         let nodes: Vec<&Node> = line.iter().map(|id| rollout.node(*id)).collect();
-        let coarse_keys = self.keys(&rollout, &line, |path| {
-            ClipKey::coarse(&self.pack.id, path)
-        });
+        let coarse_keys = self.keys(&rollout, &line, |path| ClipKey::coarse(&self.pack.id, path));
         let coarse = self.clips(&coarse_keys)?;
         progress.end();
         media::write_png(&self.folder.join("start.png"), &rollout.start)?;
@@ -163,12 +160,7 @@ impl Output<'_> {
         Ok(())
     }
 
-    fn grow(
-        &self,
-        rollout: &mut Rollout,
-        clips: usize,
-        progress: &mut Progress,
-    ) -> Result<NodeId> {
+    fn grow(&self, rollout: &mut Rollout, clips: usize, progress: &mut Progress) -> Result<NodeId> {
         let mut end = Rollout::ROOT;
         for _ in 0..clips {
             let path = rollout.path(end);

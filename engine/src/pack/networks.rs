@@ -68,7 +68,8 @@ fn negative(pack: &Pack, device: &Device) -> Result<Tensor<3>, PackError> {
     let weights = pack.weights(NEGATIVE)?;
     let missing = || WeightsError::Missing(vec![NEGATIVE_KEY.to_owned()]);
     let fits = |source| PackError::Weights { file: NEGATIVE, source };
-    let HostTensor { shape, values } = weights.get(NEGATIVE_KEY).ok_or_else(missing).map_err(fits)?;
+    let HostTensor { shape, values } =
+        weights.get(NEGATIVE_KEY).ok_or_else(missing).map_err(fits)?;
     let channels = pack.manifest.dldm.connector_channels;
     if shape.len() != 3 || shape[0] != 1 || shape[2] != channels {
         return Err(fits(WeightsError::Shape {

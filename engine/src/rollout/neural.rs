@@ -135,3 +135,102 @@ impl Models for PackModels {
         indices.into_iter().map(|index| index as u16).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{self, DeviceChoice};
+    use crate::media::{self, Frame, resize_bilinear};
+    use crate::rollout::{
+        ClipKey, ClipQuality, ClipStore, Decodes, Path, RunError, Runner, Stage, Unwatched, Watch,
+    };
+
+    /// The folder is kept as long as the pack is read from it.
+    fn runner() -> (tempfile::TempDir, Pack, Runner) {
+        let dir = tempfile::tempdir().unwrap();
+        let pack = crate::pack::tests::tiny(dir.path());
+        let chosen = gpu::choose(DeviceChoice::Cpu).unwrap();
+        let models = PackModels::load(&pack, &chosen).unwrap();
+        (dir, pack, Runner::new(Box::new(models), ClipStore::new(1 << 26), 1))
+    }
+
+    fn start(pack: &PackSummary) -> Path {
+        let (height, width) = pack.frame_size;
+        let frame =
+            Frame::from_fn(width, height, |x, y| image::Rgb([x as u8 * 5, y as u8 * 7, 90]));
+        Path { start: Arc::new(frame), task: Task::Airplane, clips: Vec::new() }
+    }
+
+    #[test]
+    fn a_tiny_untrained_pack_goes_the_whole_way() {
+        let (_dir, pack, runner) = runner();
+        let summary = runner.pack().clone();
+        assert_eq!((summary.codes_per_clip(), summary.vocabulary()), (4, 1000));
+        assert_eq!(summary.max_clips, 112 / 4);
+        let sampling = Sampling { seed: 5, ..summary.sampling.clone() };
+        let mut path = start(&summary);
+        for _ in 0..2 {
+            let predictions =
+                runner.predict(&path, &[(1, 999)], &sampling, &mut Unwatched).unwrap();
+            assert_eq!(predictions[1].code, 999);
+            path = path.then(predictions.iter().map(|p| p.code).collect(), sampling.seed);
+        }
+        let coarse = runner.coarse(&path, &mut Unwatched).unwrap();
+        let refined = runner.refine(&path, &sampling, &mut Unwatched).unwrap();
+        assert_eq!(runner.store().decodes(), Decodes { coarse: 2, refined: 2 });
+        let clip = |key| runner.store().get(key).unwrap().clip;
+        assert_eq!(clip(coarse).len(), 5);
+        assert_eq!(clip(coarse)[0].dimensions(), (24, 16));
+        assert_eq!(clip(refined).len(), 5);
+        assert_eq!(clip(refined)[0].dimensions(), (48, 32));
+        let codes = runner.encode(&clip(refined), &mut Unwatched).unwrap();
+        assert_eq!((codes.len(), codes[0].len()), (1, 4));
+
+        // The same by hand: each chain goes on from its own last frame, unrounded.
+        let networks = pack.load(&Device::flex()).unwrap();
+        let vdm = networks.vdm.as_ref().unwrap();
+        let frame = media::tensor_from_frames(&[&path.start], &networks.device);
+        let mut small = resize_bilinear(frame.clone(), summary.coarse_size());
+        let mut large = frame;
+        for choice in &path.clips {
+            let codes = networks.codes(&choice.codes);
+            let coarse = networks.dldm.decode_from_frame(small, codes.clone());
+            let tokens = networks.dldm.connect(codes);
+            let sample = SampleRequest {
+                conditioning: vdm.conditioning(large, coarse.clone(), tokens),
+                negative_context: None,
+                latent_steps: 2,
+                steps: sampling.refine_steps,
+                guidance: 0.0,
+                noise_seed: 5,
+            };
+            let latents = vdm.sample(&sample, |_| ControlFlow::Continue(())).unwrap();
+            small = coarse.narrow(2, 4, 1);
+            large = vdm.vae.decode(latents).narrow(2, 4, 1);
+        }
+        assert_eq!(clip(coarse)[4], media::frames_from_tensor(small)[0]);
+        assert_eq!(clip(refined)[4], media::frames_from_tensor(large)[0]);
+    }
+
+    #[test]
+    fn cancelling_between_sampler_steps_keeps_the_coarse_clip() {
+        struct StopAt(usize);
+        impl Watch for StopAt {
+            fn step(&mut self, stage: Stage, done: usize, _: usize) -> ControlFlow<()> {
+                match stage {
+                    Stage::Refining if done == self.0 => ControlFlow::Break(()),
+                    _ => ControlFlow::Continue(()),
+                }
+            }
+            fn clip_ready(&mut self, _: ClipKey, _: ClipQuality) {}
+        }
+        let (_dir, pack, runner) = runner();
+        let path = start(runner.pack()).then(vec![1, 2, 3, 4], 0);
+        let sampling = runner.pack().sampling.clone();
+        let stopped = runner.refine(&path, &sampling, &mut StopAt(2));
+        assert_eq!(stopped, Err(RunError::Cancelled));
+        let store = runner.store();
+        assert!(store.get(ClipKey::coarse(&pack.id, &path)).is_some());
+        assert_eq!(store.decodes(), Decodes { coarse: 1, refined: 0 });
+    }
+}

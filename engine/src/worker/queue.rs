@@ -124,8 +124,9 @@ impl Queue {
     pub fn die(&self, reason: String) {
         let mut state = self.state();
         state.open = false;
-        state.cancel_all();
+        // The running job ends with the worker, not by being cancelled.
         state.running = None;
+        state.cancel_all();
         state.say(Event::Died { reason });
         drop(state);
         (self.wake)();

@@ -1,4 +1,4 @@
-//! Kinds of whole chains across networks (c12).
+//! The kind of the whole inference chain (c12).
 
 use std::ops::ControlFlow;
 
