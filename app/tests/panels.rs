@@ -180,6 +180,20 @@ fn the_window_looks_as_it_did() {
     shoot(&mut harness, "window_present");
     let mut harness = window(State::Empty, vec2(1600.0, 1000.0), true);
     shoot(&mut harness, "window_gallery");
+    let mut harness = window(State::Ready, vec2(1600.0, 1000.0), true);
+    let (node, position, _) = harness.state().model().inspected().expect("a clip is there");
+    harness.state_mut().model_mut().view.alternatives = Some((node, position));
+    act(&mut harness, Action::SelectPoint(400));
+    for _ in 0..60 {
+        harness.run_steps(1);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    shoot(&mut harness, "window_ready");
+    harness.state_mut().model_mut().view.alternatives = None;
+    act(&mut harness, Action::Run(Command::Palette));
+    shoot(&mut harness, "window_palette");
+    act(&mut harness, Action::Run(Command::Keys));
+    shoot(&mut harness, "window_keys");
     let mut harness = window(State::Ready, vec2(1280.0, 720.0), true);
     shoot(&mut harness, "window_small");
     let mut harness = window(State::Failed, vec2(1280.0, 720.0), true);

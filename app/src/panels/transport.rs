@@ -4,7 +4,7 @@ use eframe::egui::{Align, Layout, Ui};
 use engine::rollout::Rollout;
 
 use crate::commands::Command;
-use crate::studio::model::Model;
+use crate::studio::model::{Compare, Model};
 use crate::widgets::control::{KeyButton, icon_button};
 use crate::widgets::icon::Icon;
 
@@ -92,7 +92,12 @@ fn modes(model: &mut Model, ui: &mut Ui, narrow: bool) {
     }
     let key = Command::CompareMode.key(ui.ctx());
     let compare = model.view.compare;
-    let detail = if narrow { "" } else { "coarse | refined" };
+    let detail = match compare {
+        _ if narrow => "",
+        Compare::Best => "coarse or refined",
+        Compare::Wipe | Compare::SideBySide => "coarse | refined",
+        Compare::Difference => "coarse − refined",
+    };
     let button = KeyButton::new(compare.label(), &key).detail(detail).label("Compare mode");
     let response = button.show(ui, &theme);
     if response.on_hover_text(Command::CompareMode.text().1).clicked() {
