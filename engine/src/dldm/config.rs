@@ -38,6 +38,11 @@ pub struct DldmConfig {
     pub attention_resolutions: Vec<usize>,
     /// Whether queries are standardised before the quantiser; see [`super::standardize`].
     pub standardize_z: bool,
+    /// Whether what the queries would read if nothing changed is taken off what they read: codes
+    /// then start out saying what happens, not what the scene looks like. Needs queries of
+    /// neighbouring steps.
+    #[serde(default)]
+    pub change_only_z: bool,
     /// Whether the decoder predicts the change from the first frame instead of the video.
     pub residual_from_first_frame: bool,
 }
@@ -59,6 +64,7 @@ impl DldmConfig {
             resolution: 1024,
             attention_resolutions: vec![32],
             standardize_z: false,
+            change_only_z: false,
             residual_from_first_frame: false,
         }
     }
@@ -74,6 +80,7 @@ impl DldmConfig {
             // One level fewer than the release, so that the innermost one is still nominally 64.
             resolution: 512,
             standardize_z: true,
+            change_only_z: true,
             residual_from_first_frame: true,
             ..Self::videoworld2()
         }

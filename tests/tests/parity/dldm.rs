@@ -301,6 +301,7 @@ pub fn dldm_config(config: &Value) -> Result<DldmConfig, Failure> {
         resolution: size("resolution")?,
         attention_resolutions: levels(&config["attn_resolutions"])?,
         standardize_z: false,
+        change_only_z: false,
         residual_from_first_frame: false,
     };
     if ours.feature_channels() != size("encoder_out_dim")? {
