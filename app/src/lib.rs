@@ -1,1 +1,3 @@
-//! Studio library.
+//! The studio: its window, its panels and its command line. All computing is the engine's.
+
+pub mod cli;

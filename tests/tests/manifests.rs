@@ -9,6 +9,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use engine::dldm::{self, DldmConfig};
 use engine::policy::{self, PolicyConfig};
+use engine::vdm::{CONTROL_KEYS, ControlConfig, DIT_KEYS, DitConfig, VAE_KEYS, VideoVaeConfig};
 use engine::weights::KeyTable;
 use serde_json::Value;
 
@@ -94,11 +95,40 @@ fn the_4b_and_5b_policies_have_the_released_tensors() {
 #[test]
 fn the_latent_dynamics_model_has_the_released_tensors() {
     let manifest = manifest("dldm_tokenizer.json");
-    let mut wanted = listed(&manifest["keys"]);
+    let wanted = listed(&manifest["keys"]);
     assert_eq!(wanted.len(), 467);
-    let ignored = |key: &String| dldm::KEYS.ignored.iter().any(|(end, _)| key.ends_with(end));
-    wanted.retain(|key, _| !ignored(key));
-    assert_eq!(wanted.len(), 462, "only the five constants of the wavelets are left out");
     let network = DldmConfig::videoworld2().init(&Device::flex());
-    assert_same(&shapes(&network, &dldm::KEYS), &wanted);
+    assert_same_but_ignored(&shapes(&network, &dldm::KEYS), &wanted, &dldm::KEYS);
+}
+
+/// As [`assert_same`], but keys of the release that the table says to ignore need not be there.
+fn assert_same_but_ignored(found: &Shapes, wanted: &Shapes, keys: &KeyTable) {
+    let ignored = |key: &str| keys.ignored.iter().any(|(ending, _)| key.ends_with(ending));
+    let mut wanted = wanted.clone();
+    wanted.retain(|key, _| !ignored(key));
+    assert_same(found, &wanted);
+}
+
+#[test]
+fn the_video_vae_has_the_released_tensors() {
+    let wanted = listed(&manifest("wan_vae_tokenizer.json")["keys"]);
+    assert_eq!(wanted.len(), 194);
+    let vae = VideoVaeConfig::videoworld2().init(&Device::flex());
+    assert_same(&shapes(&vae, &VAE_KEYS), &wanted);
+}
+
+#[test]
+fn the_2b_video_transformer_has_the_released_tensors() {
+    let wanted = listed(&manifest("dit_2b.json")["keys"]);
+    assert_eq!(wanted.len(), 574);
+    let dit = DitConfig::videoworld2_2b().init(&Device::flex());
+    assert_same_but_ignored(&shapes(&dit, &DIT_KEYS), &wanted, &DIT_KEYS);
+}
+
+#[test]
+fn the_2b_control_branch_has_the_released_tensors() {
+    let wanted = listed(&manifest("ctrl_2b.json")["keys"]);
+    assert_eq!(wanted.len(), 97);
+    let branch = ControlConfig::videoworld2_2b().init(&Device::flex());
+    assert_same_but_ignored(&shapes(&branch, &CONTROL_KEYS), &wanted, &CONTROL_KEYS);
 }

@@ -43,6 +43,10 @@ pub struct DldmConfig {
     /// neighbouring steps.
     #[serde(default)]
     pub change_only_z: bool,
+    /// Steps of a clip, first frame included, if the decoder learns a place for every step and
+    /// token. The release's has none and must tell tokens apart by their content, which takes far
+    /// longer to learn.
+    pub decoder_places: Option<usize>,
     /// Whether the decoder predicts the change from the first frame instead of the video.
     pub residual_from_first_frame: bool,
 }
@@ -65,6 +69,7 @@ impl DldmConfig {
             attention_resolutions: vec![32],
             standardize_z: false,
             change_only_z: false,
+            decoder_places: None,
             residual_from_first_frame: false,
         }
     }
@@ -80,7 +85,7 @@ impl DldmConfig {
             // One level fewer than the release, so that the innermost one is still nominally 64.
             resolution: 512,
             standardize_z: true,
-            change_only_z: true,
+            decoder_places: Some(5),
             residual_from_first_frame: true,
             ..Self::videoworld2()
         }

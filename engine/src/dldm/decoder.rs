@@ -1,7 +1,7 @@
 //! The decoder: the first frame's features, repeated, take from the codes what happens next.
 //! Mirrors `LDM_V2` of the reference.
 
-use burn::module::Module;
+use burn::module::{Initializer, Module, Param};
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor};
 
@@ -70,6 +70,25 @@ struct Middle {
     block_2: ResnetBlock,
 }
 
+/// What a decoder that learns places adds to its state and its context.
+#[derive(Module, Debug)]
+struct Places {
+    /// `[step, channel]`
+    steps: Param<Tensor<2>>,
+    /// `[token, channel]`
+    tokens: Param<Tensor<2>>,
+}
+
+impl Places {
+    fn new(steps: usize, queries: usize, channels: usize, device: &Device) -> Self {
+        let normal = Initializer::Normal { mean: 0.0, std: 0.3 };
+        Self {
+            steps: normal.init([steps, channels], device),
+            tokens: normal.init([(steps - 1) * queries, channels], device),
+        }
+    }
+}
+
 /// The decoder of a [`super::Dldm`].
 #[derive(Module, Debug)]
 pub struct Decoder {
@@ -79,6 +98,7 @@ pub struct Decoder {
     up: Vec<UpLevel>,
     norm_out: CausalNormalize,
     conv_out: FactorizedConv,
+    places: Option<Places>,
     num_queries: usize,
     #[module(skip)]
     patcher: HaarPatcher,
@@ -125,6 +145,9 @@ impl Decoder {
             up,
             norm_out: CausalNormalize::per_frame(channels, device),
             conv_out,
+            places: config
+                .decoder_places
+                .map(|steps| Places::new(steps, config.num_queries, width, device)),
             num_queries: config.num_queries,
             patcher: HaarPatcher::new(config.patch_size),
         }
@@ -153,7 +176,14 @@ impl Decoder {
             "{num_tokens} codes are not whole steps of {}",
             self.num_queries
         );
-        let x = state;
+        let (x, context) = match &self.places {
+            None => (state, context),
+            Some(places) => {
+                let steps = places.steps.val().narrow(0, 0, state.dims()[1]);
+                let tokens = places.tokens.val().narrow(0, 0, num_tokens);
+                (state + steps.unsqueeze_dims(&[0, 3, 4]), context + tokens.unsqueeze_dim(0))
+            }
+        };
         let x = attend(&self.mid.attn_1, self.mid.block_1.forward(x), &context);
         let x = self.mid.block_2.forward(x);
         let x = self.up.iter().rev().fold(x, |x, level| level.forward(x, &context));

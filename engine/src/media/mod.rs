@@ -2,6 +2,7 @@
 
 mod error;
 mod fit;
+mod fonts;
 mod load;
 mod save;
 mod tensor;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 pub use error::MediaError;
 pub use fit::{Fit, FrameSize};
+pub use fonts::register_fonts;
 pub use load::{MAX_PIXELS, MAX_VIDEO_FRAMES, Video, image_from_bytes, load_image, load_video};
 pub use save::{
     contact_strip, png_bytes, write_apng, write_atomic, write_gif, write_png, write_png_sequence,
@@ -21,3 +23,10 @@ pub type Frame = image::RgbImage;
 
 /// The frames of one clip in order, cheap to share between threads.
 pub type Clip = Arc<Vec<Frame>>;
+
+/// The frames of a chain of clips as one video: each clip's last frame is left out, because the
+/// next clip begins with it (the last one too, as the reference writes its videos).
+pub fn join_clips(clips: &[Clip]) -> Vec<Frame> {
+    let kept = |clip: &Clip| clip[..clip.len().saturating_sub(1)].to_vec();
+    clips.iter().flat_map(kept).collect()
+}

@@ -6,6 +6,7 @@ pub(crate) mod fake;
 mod key;
 mod models;
 mod neural;
+mod picture;
 mod runner;
 mod sampling;
 mod session;
@@ -14,6 +15,7 @@ mod tree;
 
 pub use models::{Models, PackSummary, RefineRequest, RefineStep};
 pub use neural::PackModels;
+pub use picture::{PictureError, code_strip, map_picture};
 pub use runner::{RunError, Runner};
 pub use sampling::{Candidate, ClipQuality, Sampling, Stage, Unwatched, Watch};
 pub use session::{Session, SessionError};

@@ -5,6 +5,7 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use super::TrainError;
+use crate::media;
 
 const WIDTH: u32 = 900;
 const PANEL_HEIGHT: u32 = 180;
@@ -39,7 +40,7 @@ fn draw(
     names: &[&str],
     rows: &[Vec<f64>],
 ) -> Result<(), Box<dyn std::error::Error>> {
-    register_font();
+    media::register_fonts();
     let (background, text, line) =
         (RGBColor(14, 16, 20), RGBColor(138, 146, 163), RGBColor(242, 166, 90));
     let area = BitMapBackend::with_buffer(pixels, (WIDTH, height)).into_drawing_area();
@@ -72,14 +73,4 @@ fn draw(
     }
     area.present()?;
     Ok(())
-}
-
-/// plotters without system fonts needs one registered before it draws text.
-fn register_font() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        let font = include_bytes!("../../../assets/fonts/Inter-Regular.ttf");
-        // Only fails on a broken font file, which then shows as missing labels.
-        plotters::style::register_font("sans-serif", FontStyle::Normal, font).ok();
-    });
 }

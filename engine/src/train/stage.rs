@@ -9,7 +9,8 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::joint::Joint;
-use super::{Run, Schedule, Tick, TrainError, joint, policy, vae, vdm, warmup};
+use super::warmup::Warmup;
+use super::{Schedule, Tick, TrainError, joint, policy, vae, vdm, warmup};
 use crate::dldm::{Dldm, DldmConfig};
 use crate::media::FrameSize;
 use crate::policy::{Planner, PlannerConfig};
@@ -157,7 +158,7 @@ impl RunFolder {
         if self.stage(Stage::Joint).join("checkpoint").is_dir() {
             return Ok(self.joint(device)?.dldm);
         }
-        self.load(Stage::Warmup, self.recipe.dldm.init(device))
+        Ok(self.load(Stage::Warmup, Warmup::new(&self.recipe.dldm, device))?.dldm)
     }
 
     /// Both networks of the joint stage.
@@ -245,7 +246,7 @@ impl RunFolder {
     /// The warmed-up dLDM and the pretrained diffusion model, whose first blocks begin the control
     /// branch.
     fn start_of_joint(&self, device: &Device) -> Result<Joint, TrainError> {
-        let dldm = self.load(Stage::Warmup, self.recipe.dldm.init(device))?;
+        let dldm = self.load(Stage::Warmup, Warmup::new(&self.recipe.dldm, device))?.dldm;
         let mut vdm: Vdm = self.load(Stage::Vdm, self.recipe.vdm.init(device))?;
         vdm.vae = self.vae(device)?;
         vdm.control = begin_control(self.recipe.vdm.control.init(device), &vdm.dit)

@@ -5,24 +5,91 @@
 
 use std::path::Path;
 
-use burn::module::Module as _;
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
+use super::vae::scalar;
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
 use crate::dldm::{Dldm, DldmConfig};
 use crate::media::FrameSize;
 
 /// Share of the stage that trains encoder and decoder as a plain autoencoder.
-const AUTOENCODER_SHARE: f64 = 0.1;
+const AUTOENCODER_SHARE: f64 = 0.08;
 /// Share of the stage after which squared errors give way to absolute ones: absolute errors from
 /// the start stay at "repeat the first frame", the median of most pixels.
-const SQUARED_SHARE: f64 = 0.55;
+const SQUARED_SHARE: f64 = 0.7;
 /// How much more a moving pixel counts than a resting one.
-const MOVING_WEIGHT: f32 = 4.0;
+const MOVING_WEIGHT: f32 = 12.0;
 /// A pixel moves when it differs from the first frame by more than this, on the scale -1..=1.
 const MOVING_THRESHOLD: f32 = 0.15;
+/// Share of the stage over which the motion head fades out.
+const MOTION_SHARE: f64 = 0.6;
+/// Cells of the map that the motion head predicts, along height and width.
+const MOTION_CELLS: [usize; 2] = [8, 12];
+
+/// The dLDM with the head that gets its codes started.
+///
+/// A decoder that does not listen yet gives the queries nothing to learn from, and queries that
+/// say nothing give the decoder no reason to listen. The head breaks the circle: from the codes of
+/// a step it predicts where the picture changes in that step, without colours. It fades out and is
+/// not part of the pack.
+#[derive(Module, Debug)]
+pub struct Warmup {
+    pub dldm: Dldm,
+    hidden: Linear,
+    motion: Linear,
+}
+
+impl Warmup {
+    pub fn new(config: &DldmConfig, device: &Device) -> Self {
+        let inputs = config.num_queries * config.levels.len();
+        let cells = MOTION_CELLS.iter().product();
+        Self {
+            dldm: config.init(device),
+            hidden: LinearConfig::new(inputs, 4 * cells).init(device),
+            motion: LinearConfig::new(4 * cells, cells).init(device),
+        }
+    }
+
+    /// Squared error of the predicted motion.
+    ///
+    /// # Shapes
+    /// `codes` `[batch, dimension, step * query]`, `video` `[batch, 3, time, height, width]`
+    fn motion_error(&self, codes: Tensor<3>, video: &Tensor<5>) -> Tensor<1> {
+        let target = motion(video);
+        let [batch, steps, _] = target.dims();
+        let [_, dimensions, tokens] = codes.dims();
+        let codes = codes.swap_dims(1, 2).reshape([batch, steps, tokens / steps * dimensions]);
+        let found = self.motion.forward(gelu(self.hidden.forward(codes)));
+        (found - target).square().mean()
+    }
+}
+
+/// How much each cell of the picture changes in each step, the largest change of a clip being 1.
+///
+/// # Shapes
+/// `[batch, 3, 1 + 4 * step, height, width]` to `[batch, step, cell]`
+fn motion(video: &Tensor<5>) -> Tensor<3> {
+    let [batch, channels, time, height, width] = video.dims();
+    let steps = (time - 1) / 4;
+    let [rows, columns] = MOTION_CELLS;
+    let ends = Tensor::cat(
+        (0..=steps).map(|step| video.clone().narrow(2, 4 * step, 1)).collect(),
+        2,
+    );
+    let change = ends.clone().narrow(2, 1, steps) - ends.narrow(2, 0, steps);
+    let shape = [batch * channels * steps, rows, height / rows, columns * (width / columns)];
+    let by_rows = change.abs().reshape(shape).mean_dim(2);
+    let shape = [batch, channels, steps, rows * columns, width / columns];
+    let cells = by_rows.reshape(shape).mean_dim(4).mean_dim(1);
+    let cells: Tensor<3> = cells.reshape([batch, steps, rows * columns]);
+    let largest = cells.clone().max_dim(2).max_dim(1);
+    cells / (largest + 1e-3)
+}
 
 /// Trains the dLDM on clips of `size`.
 ///
@@ -38,7 +105,7 @@ pub fn train(
     on_tick: &mut dyn FnMut(&Tick),
 ) -> Result<Dldm, TrainError> {
     let device = device.clone().autodiff();
-    let mut run = Run::open("warmup", folder, config.init(&device), schedule, on_tick)?;
+    let mut run = Run::open("warmup", folder, Warmup::new(config, &device), schedule, on_tick)?;
     let seed = run.iteration() as u64;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let pool = ClipPool::start(Subject::Tasks, size, seed * 1000, 12_000, 4 * batch);
@@ -49,21 +116,24 @@ pub fn train(
         let video = stack(&frames, &device);
         let weight = moving_weight(&video);
         let progress = run.progress();
+        let out = run.model.dldm.forward_train(video.clone());
+        let motion_error = run.model.motion_error(out.codes.clone(), &video);
         let painted = if progress < AUTOENCODER_SHARE {
-            run.model.autoencode(video.clone())
+            run.model.dldm.autoencode(video.clone())
         } else {
-            let out = run.model.forward_train(video.clone());
             if run.iteration() % 20 == 0 {
-                gap = wrong_code_gap(&run.model, &video, &weight, &out);
+                gap = wrong_code_gap(&run.model.dldm, &video, &weight, &out);
             }
             out.recon
         };
         let difference = painted - video;
         let error = if progress < SQUARED_SHARE { difference.square() } else { difference.abs() };
         let loss = (error * weight.clone()).mean() / weight.mean();
-        run.step(loss, vec![("wrong_code_gap_db", gap)])?;
+        let measures = vec![("wrong_code_gap_db", gap), ("motion", scalar(&motion_error))];
+        let fade = (1.0 - progress / MOTION_SHARE).max(0.0);
+        run.step(loss + motion_error * fade, measures)?;
     }
-    run.finish()
+    Ok(run.finish()?.dldm)
 }
 
 /// `1 + MOVING_WEIGHT` where a pixel differs from the first frame, `1` elsewhere.

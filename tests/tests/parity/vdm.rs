@@ -29,12 +29,12 @@ pub fn kinds() -> Vec<Kind> {
 }
 
 /// A whole number of a configuration.
-fn size(config: &Value, name: &str) -> Result<usize, Failure> {
+pub fn size(config: &Value, name: &str) -> Result<usize, Failure> {
     let number = config[name].as_u64();
     Ok(number.ok_or_else(|| format!("config has no whole number {name}"))? as usize)
 }
 
-fn number(config: &Value, name: &str) -> Result<f64, Failure> {
+pub fn number(config: &Value, name: &str) -> Result<f64, Failure> {
     let number = config[name].as_f64();
     Ok(number.ok_or_else(|| format!("config has no number {name}"))?)
 }
@@ -306,7 +306,7 @@ fn entry<const D: usize>(stack: &Tensor<D>, i: usize) -> Tensor<D> {
     stack.clone().narrow(0, i, 1)
 }
 
-fn floats<const D: usize>(x: Tensor<D>) -> Result<Vec<f64>, Failure> {
+pub fn floats<const D: usize>(x: Tensor<D>) -> Result<Vec<f64>, Failure> {
     let values: Vec<f32> = x.into_data().convert::<f32>().try_into_vec()?;
     Ok(values.into_iter().map(f64::from).collect())
 }

@@ -1,0 +1,145 @@
+//! The command line: one file a subcommand, the same engine calls as the window.
+//!
+//! Exit code 0 means done. Bad use and bad files end with exit code 2 and one sentence on standard
+//! error.
+
+mod codes;
+mod craft;
+mod encode;
+mod engine_args;
+mod info;
+mod progress;
+mod rollout;
+mod window;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a user's mistake or a bad file ends with.
+const FAILED: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  videoworld-studio                        open the studio
+  videoworld-studio photo.jpg              open it with your own starting frame
+  videoworld-studio rollout --frame photo.jpg --task airplane --out airplane
+                                           predict and paint a whole task, without a window
+  videoworld-studio encode --video clip.gif --out codes.json
+                                           read the codes of a video
+  videoworld-studio craft --out videos --count 5 --seed 1
+                                           write craft-world videos with labels
+  videoworld-studio info                   list devices, memory and the pack
+
+Without a display the studio does a rollout of a built-in starting frame and writes the result.";
+
+/// Explore, debug and show a video world model: one picture in, a task done.
+#[derive(Debug, Parser)]
+#[command(
+    name = "videoworld-studio",
+    version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    after_help = EXAMPLES
+)]
+struct Cli {
+    #[command(flatten)]
+    window: window::Args,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Predict the codes of a task from one picture and write its coarse and refined video
+    Rollout(rollout::Args),
+    /// Read the codes of a video
+    Encode(encode::Args),
+    /// Write craft-world videos with labels
+    Craft(craft::Args),
+    /// List the devices, the memory and what the pack holds
+    Info(info::Args),
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => return failed(&usage_sentence(&error.to_string())),
+        Err(help) => {
+            // Nobody listens any more when this fails, as in `--help | head`.
+            help.print().ok();
+            return ExitCode::SUCCESS;
+        }
+    };
+    let done = match cli.command {
+        None => window::run(cli.window),
+        Some(Command::Rollout(args)) => rollout::run(&args),
+        Some(Command::Encode(args)) => encode::run(&args),
+        Some(Command::Craft(args)) => craft::run(&args),
+        Some(Command::Info(args)) => info::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&format!("{error:#}")),
+    }
+}
+
+fn failed(sentence: &str) -> ExitCode {
+    eprintln!("{sentence}");
+    ExitCode::from(FAILED)
+}
+
+/// clap's explanation without its frame: what is wrong and its tip, in one line.
+fn usage_sentence(text: &str) -> String {
+    let paragraphs = text.split("\n\n").map(|paragraph| {
+        let lines: Vec<&str> = paragraph.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        lines.join(" ")
+    });
+    let told: Vec<String> =
+        paragraphs.enumerate().filter(|(i, p)| *i == 0 || p.starts_with("tip:")).map(|p| p.1).collect();
+    let told = told.join("; ");
+    let told = told.strip_prefix("error: ").unwrap_or(&told);
+    format!("{told}; see videoworld-studio --help")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn sentence(args: &[&str]) -> String {
+        let args = std::iter::once("videoworld-studio").chain(args.iter().copied());
+        let error = Cli::try_parse_from(args).expect_err("bad use");
+        usage_sentence(&error.to_string())
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bad_use_is_told_in_one_sentence() {
+        let cases: [(&[&str], &str); 5] = [
+            (&["rollout"], "--out <DIR>"),
+            (&["rolout"], "rollout"),
+            (&["rollout", "--out", "x", "--device", "cuda"], "there is no device 'cuda'"),
+            (&["rollout", "--out", "x", "--task", "kite"], "there is no task 'kite'"),
+            (&["info", "--fast"], "--fast"),
+        ];
+        for (args, said) in cases {
+            let sentence = sentence(args);
+            assert!(sentence.contains(said), "{args:?}: {sentence}");
+            assert!(!sentence.contains('\n') && !sentence.starts_with("error"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_picture_alone_opens_the_window() {
+        let cli = Cli::try_parse_from(["videoworld-studio", "photo.jpg"]).expect("good use");
+        assert!(cli.command.is_none());
+        assert_eq!(cli.window.frame.as_deref(), Some(std::path::Path::new("photo.jpg")));
+    }
+}

@@ -1,0 +1,247 @@
+//! `rollout`: a whole task from one picture, written as videos, pictures and JSON.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use engine::craft::{Episode, Size, Split, Task};
+use engine::media::{self, Clip, Fit, Frame};
+use engine::pack::Pack;
+use engine::rollout::{
+    ClipKey, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling, Session, code_strip,
+    map_picture,
+};
+
+use super::codes::CodesFile;
+use super::engine_args::EngineArgs;
+use super::progress::Progress;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The starting frame: PNG, JPEG, WebP, GIF or BMP; a built-in test frame when left out
+    #[arg(long, value_name = "F")]
+    pub frame: Option<PathBuf>,
+    /// What is to be done: airplane, boat, tower, horse or person; the pack's first task when left out
+    #[arg(long, value_name = "T")]
+    pub task: Option<Task>,
+    /// Clips to predict; the whole task when left out
+    #[arg(long, value_name = "N")]
+    pub clips: Option<usize>,
+    /// Seed of the code draw and of the diffusion noise
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// 0 takes the most likely code everywhere; the pack's own when left out
+    #[arg(long, value_name = "X")]
+    pub temperature: Option<f32>,
+    /// Steps of the diffusion sampler; the pack's own when left out
+    #[arg(long, value_name = "N")]
+    pub steps: Option<usize>,
+    /// Guidance weight of the diffusion sampler; the pack's own when left out
+    #[arg(long, value_name = "X")]
+    pub guidance: Option<f32>,
+    /// How a picture of another shape is fitted: crop or letterbox
+    #[arg(long, default_value = "crop", value_parser = parse_fit)]
+    pub fit: Fit,
+    /// Leave the refined video out
+    #[arg(long)]
+    pub coarse_only: bool,
+    /// The folder to write into
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+pub fn parse_fit(name: &str) -> Result<Fit, String> {
+    match name {
+        "crop" => Ok(Fit::Crop),
+        "letterbox" => Ok(Fit::Letterbox),
+        _ => Err(format!("there is no fit '{name}'; choose crop or letterbox")),
+    }
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    // A bad picture is told before the networks are loaded.
+    let picture = args.frame.as_deref().map(media::load_image).transpose()?;
+    let (pack, runner) = args.engine.runner()?;
+    let summary = runner.pack().clone();
+    let task = match args.task {
+        Some(task) => task,
+        None => *summary.tasks.first().context("the pack knows no task")?,
+    };
+    let clips = match (args.clips, summary.clips_of(task)) {
+        (Some(0), _) => bail!("--clips must be at least 1"),
+        (Some(clips), _) => clips,
+        (None, Some(clips)) => clips,
+        (None, None) => bail!("this pack does not know the task {}", task.label()),
+    };
+    let (start, source) = match (picture, &args.frame) {
+        (Some(picture), Some(path)) => {
+            (args.fit.apply(&picture, summary.frame_size()), path.display().to_string())
+        }
+        _ => built_in_start(task, args.seed, &summary),
+    };
+    let sampling = sampling(args, &summary)?;
+    let rollout = Rollout::new(Arc::new(start), source, task);
+    let out = Output { folder: &args.out, pack: &pack, runner: &runner, sampling };
+    out.write(rollout, clips, args.coarse_only)
+}
+
+/// The first frame of a craft-world task in an environment that training never saw.
+fn built_in_start(task: Task, seed: u64, pack: &PackSummary) -> (Frame, String) {
+    let (height, width) = pack.frame_size;
+    let episode = Episode::sample(task, Split::Test, seed);
+    let source = format!("craft world, {}, test environment {seed}", task.label());
+    (episode.frame(0, Size { height, width }), source)
+}
+
+fn sampling(args: &Args, pack: &PackSummary) -> Result<Sampling> {
+    let own = &pack.sampling;
+    let sampling = Sampling {
+        temperature: args.temperature.unwrap_or(own.temperature),
+        seed: args.seed,
+        refine_steps: args.steps.unwrap_or(own.refine_steps),
+        guidance: args.guidance.unwrap_or(own.guidance),
+    };
+    if !sampling.temperature.is_finite() || sampling.temperature < 0.0 {
+        bail!("--temperature must be 0 or more");
+    }
+    if sampling.refine_steps == 0 {
+        bail!("--steps must be at least 1");
+    }
+    if !sampling.guidance.is_finite() {
+        bail!("--guidance must be a number");
+    }
+    Ok(sampling)
+}
+
+/// Where a rollout goes, and what makes it.
+struct Output<'a> {
+    folder: &'a FilePath,
+    pack: &'a Pack,
+    runner: &'a Runner,
+    sampling: Sampling,
+}
+
+impl Output<'_> {
+    /// Coarse video, codes and map are written before refining begins: they are there whatever
+    /// happens then.
+    fn write(&self, mut rollout: Rollout, clips: usize, coarse_only: bool) -> Result<()> {
+        let mut progress = Progress::new();
+        let end = self.grow(&mut rollout, clips, &mut progress)?;
+        let line: Vec<NodeId> = rollout.line(end);
+        let nodes: Vec<&Node> = line.iter().map(|id| rollout.node(*id)).collect();
+        let coarse_keys = self.keys(&rollout, &line, |path| {
+            ClipKey::coarse(&self.pack.id, path)
+        });
+        let coarse = self.clips(&coarse_keys)?;
+        progress.end();
+        media::write_png(&self.folder.join("start.png"), &rollout.start)?;
+        self.video("coarse", &coarse)?;
+        self.codes(&rollout, &nodes)?;
+        self.map(&nodes)?;
+        let refine = !coarse_only && self.runner.pack().has_refiner;
+        if refine {
+            self.runner.refine(&rollout.path(end), &self.sampling, &mut progress)?;
+            progress.end();
+            let keys = self.keys(&rollout, &line, |path| {
+                ClipKey::refined(&self.pack.id, path, &self.sampling)
+            });
+            let refined = self.clips(&keys)?;
+            self.video("refined", &refined)?;
+            self.sheet(&[&coarse, &refined])?;
+        } else {
+            self.sheet(&[&coarse])?;
+        }
+        println!(
+            "wrote {} clips of \"{}\" to {}: {}coarse video (PNG frames, animated PNG, GIF), codes and map",
+            clips,
+            rollout.task.label(),
+            self.folder.display(),
+            if refine { "refined and " } else { "" },
+        );
+        Ok(())
+    }
+
+    fn grow(
+        &self,
+        rollout: &mut Rollout,
+        clips: usize,
+        progress: &mut Progress,
+    ) -> Result<NodeId> {
+        let mut end = Rollout::ROOT;
+        for _ in 0..clips {
+            let path = rollout.path(end);
+            let predictions = self.runner.predict(&path, &[], &self.sampling, progress)?;
+            end = rollout.grow(end, Origin::Policy, predictions, self.sampling.seed);
+            self.runner.coarse(&rollout.path(end), progress)?;
+        }
+        rollout.go_to(end);
+        Ok(end)
+    }
+
+    fn keys(
+        &self,
+        rollout: &Rollout,
+        line: &[NodeId],
+        key: impl Fn(&engine::rollout::Path) -> ClipKey,
+    ) -> Vec<ClipKey> {
+        line.iter().map(|id| key(&rollout.path(*id))).collect()
+    }
+
+    fn clips(&self, keys: &[ClipKey]) -> Result<Vec<Clip>> {
+        let found = keys.iter().map(|key| Some(self.runner.store().get(*key)?.clip));
+        found.collect::<Option<_>>().context("the clips of this rollout do not fit into memory")
+    }
+
+    /// A video as PNG frames, animated PNG and GIF.
+    fn video(&self, name: &str, clips: &[Clip]) -> Result<()> {
+        let frames = media::join_clips(clips);
+        let fps = self.runner.pack().fps;
+        media::write_png_sequence(&self.folder.join(name), &frames)?;
+        media::write_apng(&self.folder.join(format!("{name}.png")), &frames, fps)?;
+        media::write_gif(&self.folder.join(format!("{name}.gif")), &frames, fps)?;
+        Ok(())
+    }
+
+    /// The last frame of every clip, a row a kind of video.
+    fn sheet(&self, videos: &[&Vec<Clip>]) -> Result<()> {
+        let last = videos.iter().flat_map(|clips| clips.iter().filter_map(|c| c.last()));
+        let frames: Vec<Frame> = last.cloned().collect();
+        let columns = frames.len() / videos.len();
+        let sheet = media::contact_strip(&frames, columns);
+        Ok(media::write_png(&self.folder.join("sheet.png"), &sheet)?)
+    }
+
+    fn codes(&self, rollout: &Rollout, nodes: &[&Node]) -> Result<()> {
+        let pack = self.runner.pack();
+        let title = format!("{}, {}", rollout.task.label(), pack.name);
+        let strip = code_strip(&title, nodes, pack)?;
+        media::write_png(&self.folder.join("codes.png"), &strip)?;
+        let predictions = nodes.iter().map(|node| node.predictions.as_slice());
+        let seed = self.sampling.seed;
+        CodesFile::of_rollout(pack, rollout.source.clone(), rollout.task, seed, predictions)
+            .write(&self.folder.join("codes.json"))?;
+        let session = Session {
+            pack: pack.name.clone(),
+            pack_id: pack.id.to_string(),
+            sampling: self.sampling.clone(),
+            rollout: rollout.clone(),
+        };
+        Ok(session.save(&self.folder.join("session.json"))?)
+    }
+
+    fn map(&self, nodes: &[&Node]) -> Result<()> {
+        let pack = self.runner.pack();
+        let set = self.pack.reference()?;
+        let map = set.as_ref().and_then(|set| set.map(&pack.levels));
+        let (Some(set), Some(map)) = (set, map) else {
+            eprintln!("this pack has no map, so no map picture is written");
+            return Ok(());
+        };
+        let codes: Vec<&[u16]> = nodes.iter().map(|node| node.choice.codes.as_slice()).collect();
+        let title = format!("The rollout among the codes of {} known clips", set.clips.len());
+        let picture = map_picture(&title, &set, &map, &codes)?;
+        Ok(media::write_png(&self.folder.join("map.png"), &picture)?)
+    }
+}

@@ -1,0 +1,72 @@
+//! No subcommand: the window, or without a display the same job headless.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use engine::media::Fit;
+
+use super::engine_args::EngineArgs;
+use super::rollout;
+
+/// Where the headless job writes, in the current folder.
+const HEADLESS_FOLDER: &str = "videoworld-rollout";
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The starting frame to open: PNG, JPEG, WebP, GIF or BMP
+    pub frame: Option<PathBuf>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    match open_window(&args) {
+        Ok(()) => Ok(()),
+        Err(reason) => {
+            println!("{reason}: doing a rollout without a window");
+            rollout::run(&rollout::Args {
+                frame: args.frame,
+                task: None,
+                clips: None,
+                seed: 0,
+                temperature: None,
+                steps: None,
+                guidance: None,
+                fit: Fit::default(),
+                coarse_only: false,
+                out: PathBuf::from(HEADLESS_FOLDER),
+                engine: args.engine,
+            })
+        }
+    }
+}
+
+/// Comes back when the window is closed, or with the reason why there is none.
+#[cfg(feature = "window")]
+fn open_window(args: &Args) -> Result<(), String> {
+    use crate::state::Settings;
+    use crate::studio::{self, StudioOptions};
+
+    if !has_display() {
+        return Err("There is no display".to_owned());
+    }
+    studio::run(StudioOptions {
+        frame: args.frame.clone(),
+        pack: args.engine.source(),
+        device: args.engine.device,
+        settings: Settings::default_path(),
+    })
+    .map_err(|error| format!("There is no display to open a window on ({error:#})"))
+}
+
+#[cfg(not(feature = "window"))]
+fn open_window(_args: &Args) -> Result<(), String> {
+    Err("This program was built without its window, so no display is used".to_owned())
+}
+
+/// Only Linux runs without a display as a matter of course.
+#[cfg(feature = "window")]
+fn has_display() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !cfg!(target_os = "linux") || set("DISPLAY") || set("WAYLAND_DISPLAY")
+}
