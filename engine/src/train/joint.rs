@@ -53,7 +53,6 @@ pub fn train(
     on_tick: &mut dyn FnMut(&Tick),
 ) -> Result<Joint, TrainError> {
     let plain = device.clone();
-    let pixels = [size.height as usize, size.width as usize];
     let vae = start.vdm.vae.clone();
     let mut run = Run::open("joint", folder, start, schedule, on_tick)?;
     run.model.vdm.vae = vae.clone().no_grad();
@@ -84,7 +83,7 @@ pub fn train(
                 let weight = moving_weight(&small);
                 let error = (out.recon.clone() - small).abs() * weight.clone();
                 let reconstruction = error.mean() / weight.mean();
-                let hint = vae.encode_whole(grey_hint(out.recon.inner(), pixels));
+                let hint = vae.encode_whole(grey_hint(out.recon.inner(), size));
                 let context = run.model.vdm.dit.pad_context(run.model.dldm.connect(out.codes));
                 let (target, hint) = (target.autodiff(), Some(hint.autodiff()));
                 let diffusion = diffusion_loss(&run.model.vdm, target, hint, context, &mut rng);
@@ -98,7 +97,7 @@ pub fn train(
             let dldm = run.model.dldm.valid();
             let codes = dldm.quantize(dldm.encode(small.clone()).z).codes;
             let coarse = dldm.decode_from_frame(small.slice_dim(2, 0..1), codes.clone());
-            let hint = vae.encode_whole(grey_hint(coarse, pixels));
+            let hint = vae.encode_whole(grey_hint(coarse, size));
             bank.add([target, hint, codes.unsqueeze_dims(&[3, 4])]);
         }
         let [target, hint, codes] = bank.draw(batch, &mut rng);

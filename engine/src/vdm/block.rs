@@ -13,7 +13,7 @@ use super::rope::Rope;
 /// Of every norm of the transformer.
 pub(super) const NORM_EPSILON: f64 = 1e-6;
 
-/// A linear layer without bias, drawn with one over the root of `fan` as standard deviation.
+/// A linear layer without bias, drawn with one over the root of its inputs as standard deviation.
 pub(super) fn linear(inputs: usize, outputs: usize, device: &Device) -> Linear {
     let std = 1.0 / (inputs as f64).sqrt();
     LinearConfig::new(inputs, outputs)

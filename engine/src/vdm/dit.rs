@@ -235,16 +235,15 @@ impl Dit {
 impl Trunk {
     /// The tokens `[batch, frames, tokens per frame, width]`, and what the blocks need beside them.
     pub(super) fn enter(&self, input: &DitInput) -> (Tensor<4>, Surroundings) {
-        let [batch, _, frames, height, width] = input.latents.dims();
+        let [_, _, frames, height, width] = input.latents.dims();
         let device = input.latents.device();
+        let (rows, columns) = (height / self.config.patch, width / self.config.patch);
         let padding = padding_channel(input.padding_mask.as_ref(), &input.latents);
         let channels = vec![input.latents.clone(), input.condition_mask.clone(), padding];
-        let x = self.patch_embed.forward(patches(Tensor::cat(channels, 1), self.config.patch));
-        let [_, _, tokens, _] = x.dims();
-        let (rows, columns) = (height / self.config.patch, width / self.config.patch);
-        debug_assert_eq!([batch, frames, tokens], [x.dims()[0], x.dims()[1], rows * columns]);
+        let squares = patches(Tensor::cat(channels, 1), self.config.patch);
+        let x = self.patch_embed.forward(squares);
         let context_tokens = input.context.dims()[1];
-        let hidden = self.config.cross_mask.hidden(frames, tokens, context_tokens, &device);
+        let hidden = self.config.cross_mask.hidden(frames, rows * columns, context_tokens, &device);
         let around = Surroundings {
             noise: self.noise(input.timesteps.clone()),
             context: input.context.clone(),

@@ -10,6 +10,10 @@ use super::stream::Stream;
 
 /// One entry of the decoder's list of layers, numbered as in the reference's checkpoint.
 #[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a dozen entries a network, and modules are not boxed"
+)]
 enum UpLayer {
     Residual(ResidualBlock),
     Resample(Upsample),

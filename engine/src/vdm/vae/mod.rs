@@ -201,7 +201,8 @@ impl VideoVae {
         self.normalise(self.chunked_moments(video).mean)
     }
 
-    /// The same as [`VideoVae::encode`] with the whole clip at once: faster, more memory.
+    /// The same as [`VideoVae::encode`] with the whole clip at once: more memory, fewer operations,
+    /// the way for training.
     ///
     /// # Panics
     /// As [`VideoVae::encode`].
@@ -221,7 +222,8 @@ impl VideoVae {
         self.to_video(Tensor::cat(chunks.collect(), 1))
     }
 
-    /// The same as [`VideoVae::decode`] with the whole clip at once: faster, more memory.
+    /// The same as [`VideoVae::decode`] with the whole clip at once: more memory, fewer operations,
+    /// the way for training.
     pub fn decode_whole(&self, latents: Tensor<5>) -> Tensor<5> {
         let x = self.before_decoder(latents);
         self.to_video(self.decoder.forward(x, &mut Stream::whole()))

@@ -1,0 +1,128 @@
+//! What the machine is doing, how long it will take, and the way to stop it.
+
+use eframe::egui::{Align, Layout, Ui};
+use engine::worker::{Progress, Stage};
+
+use crate::commands::Command;
+use crate::studio::jobs::{Job, JobKind};
+use crate::studio::model::{Model, PackState};
+use crate::theme::Theme;
+use crate::widgets::control::{KeyButton, progress_bar};
+
+pub fn show(model: &mut Model, ui: &mut Ui) {
+    let theme = model.theme.clone();
+    ui.horizontal_centered(|ui| {
+        ui.spacing_mut().item_spacing.x = 14.0;
+        match model.jobs.running().cloned() {
+            Some(job) => show_job(model, ui, &theme, &job),
+            None => {
+                ui.label(theme.muted_text(resting(model)));
+            }
+        }
+        if model.engine_dead && KeyButton::new("Restart engine", "").show(ui, &theme).clicked() {
+            model.run(Command::RestartEngine);
+        }
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.label(theme.mono_text(measures(model)));
+        });
+    });
+}
+
+fn show_job(model: &mut Model, ui: &mut Ui, theme: &Theme, job: &Job) {
+    ui.label(theme.strong_text(title(model, job), 12.5));
+    match &job.progress {
+        Some(progress) => {
+            ui.label(theme.mono_text(count(progress)));
+            let fraction = progress.done as f32 / progress.total.max(1) as f32;
+            let width = (ui.available_width() * 0.28).clamp(60.0, 220.0);
+            progress_bar(ui, theme, width, fraction, progress.stage.label());
+            ui.label(theme.muted_text(time_left(progress)));
+        }
+        None => {
+            ui.label(theme.muted_text("waiting for the engine"));
+        }
+    }
+    let cancel = KeyButton::new("Cancel", "").show(ui, theme);
+    if cancel.on_hover_text(Command::Cancel.text().1).clicked() {
+        model.run(Command::Cancel);
+    }
+    let more = model.jobs.iter().count() - 1;
+    if more > 0 {
+        ui.label(theme.dim_text(format!("{more} more in queue")));
+    }
+}
+
+/// What is being done, with the clip it is done to.
+fn title(model: &Model, job: &Job) -> String {
+    let clip = |node| {
+        let session = model.session.as_ref();
+        session.map_or(0, |session| session.rollout.line(node).len())
+    };
+    let stage = job.progress.as_ref().map(|progress| progress.stage);
+    match (job.kind, stage) {
+        (JobKind::OpenPack, Some(stage)) => stage.label().to_owned(),
+        (JobKind::OpenPack, None) => "Opening the pack".to_owned(),
+        (JobKind::Extend { parent }, stage) => {
+            let what = stage.map_or("Predicting", Stage::label);
+            format!("{what} · clip {}", clip(parent) + 1)
+        }
+        (JobKind::Coarse(node), _) => format!("Painting clip {}", clip(node)),
+        (JobKind::Refine(node), Some(Stage::DecodingVideo)) => {
+            format!("Decoding clip {}", clip(node))
+        }
+        (JobKind::Refine(node), _) => format!("Refining clip {}", clip(node)),
+        (JobKind::Candidates(_), _) => "Painting candidates".to_owned(),
+    }
+}
+
+fn count(progress: &Progress) -> String {
+    let word = match progress.stage {
+        Stage::Refining => "sampler step",
+        Stage::PredictingCodes => "code",
+        Stage::ReadingWeights | Stage::WarmingUp => "part",
+        Stage::PaintingCoarse | Stage::DecodingVideo | Stage::EncodingVideo => "clip",
+    };
+    format!("{word} {} / {}", progress.done, progress.total)
+}
+
+fn time_left(progress: &Progress) -> String {
+    match progress.left.map(|left| left.as_secs_f32()) {
+        None => "estimating…".to_owned(),
+        Some(seconds) if seconds < 1.0 => "under a second left".to_owned(),
+        Some(seconds) if seconds < 90.0 => format!("about {seconds:.0} s left"),
+        Some(seconds) => format!("about {:.0} min left", seconds / 60.0),
+    }
+}
+
+fn resting(model: &Model) -> String {
+    match &model.pack {
+        _ if model.engine_dead => "The engine stopped; the rollout is kept".to_owned(),
+        PackState::Failed(reason) => reason.clone(),
+        PackState::Opening => "Opening the pack".to_owned(),
+        PackState::Ready(_) if model.jobs.hold_background => {
+            "Stopped; what is finished is kept".to_owned()
+        }
+        PackState::Ready(_) => "Ready".to_owned(),
+    }
+}
+
+/// Entropy here, memory of clips, how often the window draws itself.
+fn measures(model: &Model) -> String {
+    let mut parts = Vec::new();
+    if let Some((_, _, prediction)) = model.inspected()
+        && prediction.entropy_bits.is_finite()
+    {
+        parts.push(format!("entropy {:.2} bit", prediction.entropy_bits));
+    }
+    let (used, budget) = model.memory;
+    if budget > 0 {
+        let mega = |bytes: usize| bytes as f32 / f32::from(1_u16 << 10) / f32::from(1_u16 << 10);
+        parts.push(format!("clips {:.0} of {:.0} MB", mega(used), mega(budget)));
+    }
+    parts.push(if model.player.playing {
+        format!("{:.0} fps", model.frames_per_second())
+    } else {
+        "0 fps idle".to_owned()
+    });
+    parts.join("  ·  ")
+}

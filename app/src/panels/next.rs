@@ -1,0 +1,149 @@
+//! What could happen next: the policy's most likely codes, each with how its clip ends.
+
+use eframe::egui::{
+    Align2, Color32, CursorIcon, Rect, Role, Sense, Stroke, StrokeKind, Ui, UiBuilder, WidgetInfo,
+    pos2, vec2,
+};
+
+use crate::commands::CANDIDATES;
+use crate::studio::CANDIDATES_SHOWN;
+use crate::studio::jobs::JobKind;
+use crate::studio::model::Model;
+use crate::studio::session::Outcome;
+use crate::theme::{SURFACE_RADIUS, Theme, mono, sans};
+use crate::widgets::control::{fill_bar, key_cap, placeholder, section_header};
+
+const COLUMNS: usize = 3;
+const GAP: f32 = 8.0;
+/// Below the picture: code, probability, key and bar.
+const CAPTION: f32 = 46.0;
+
+pub fn show(model: &mut Model, ui: &mut Ui) {
+    let theme = model.theme.clone();
+    let remark = model.session.as_ref().map_or_else(String::new, |session| {
+        let sampling = &session.pack().sampling;
+        format!("policy · T {} · seed {}", sampling.temperature, sampling.seed)
+    });
+    section_header(ui, &theme, "Next step", &remark);
+    let Some(session) = &model.session else {
+        placeholder(ui, &theme, "Nothing to choose yet", "The policy needs a starting frame");
+        return;
+    };
+    let current = session.current();
+    let view = session.view(current);
+    let Some(outcomes) = view.candidates.clone() else {
+        let working = model.jobs.iter().any(|job| job.kind == JobKind::Candidates(current));
+        let (title, hint) = if model.engine_dead {
+            ("The engine stopped", "Restart it to see what could happen next")
+        } else if session.is_complete(current) {
+            ("The task is done", "Go back to see other ways")
+        } else if view.candidates_given_up {
+            ("No candidates", "Step on, or move and return to ask again")
+        } else if working {
+            ("Asking the policy", "Each candidate is painted to its end")
+        } else {
+            ("Candidates come when the engine is free", "Step takes the most likely one")
+        };
+        // As high as the cards, so that nothing moves when they come.
+        let height = cards_height(ui.available_width(), CANDIDATES_SHOWN);
+        let size = vec2(ui.available_width(), height);
+        let (area, _) = ui.allocate_exact_size(size, Sense::hover());
+        let middle = Rect::from_center_size(area.center(), vec2(area.width(), 72.0));
+        ui.scope_builder(UiBuilder::new().max_rect(middle), |ui| {
+            placeholder(ui, &theme, title, hint);
+        });
+        return;
+    };
+    let (width, picture_height) = card_size(ui.available_width());
+    let height = picture_height + CAPTION;
+    let size = vec2(ui.available_width(), cards_height(ui.available_width(), outcomes.len()));
+    let (area, _) = ui.allocate_exact_size(size, Sense::hover());
+    for (index, outcome) in outcomes.iter().enumerate() {
+        let corner = vec2(
+            (index % COLUMNS) as f32 * (width + GAP),
+            (index / COLUMNS) as f32 * (height + GAP),
+        );
+        let card = Rect::from_min_size(area.min + corner, vec2(width, height));
+        show_card(model, ui, &theme, card, picture_height, index, outcome);
+    }
+}
+
+/// Width of a card and height of its picture.
+fn card_size(available: f32) -> (f32, f32) {
+    let width = (available - GAP * (COLUMNS - 1) as f32) / COLUMNS as f32;
+    (width, width * 0.58)
+}
+
+fn cards_height(available: f32, count: usize) -> f32 {
+    let rows = count.div_ceil(COLUMNS).max(1) as f32;
+    rows * (card_size(available).1 + CAPTION + GAP) - GAP
+}
+
+fn show_card(
+    model: &mut Model,
+    ui: &mut Ui,
+    theme: &Theme,
+    card: Rect,
+    picture_height: f32,
+    index: usize,
+    outcome: &Outcome,
+) {
+    let (code, probability) = (outcome.candidate.code, outcome.candidate.probability);
+    let id = ui.scope_id().with(("candidate", index));
+    let response = ui.interact(card, id, Sense::click());
+    response.widget_info(|| {
+        let label = format!("Candidate {}: code {code}, {:.0} %", index + 1, probability * 100.0);
+        WidgetInfo::labeled(Role::Button, true, label)
+    });
+    let best = index == 0;
+    let hot = response.hovered() || response.has_focus();
+    let edge = match (best, hot) {
+        (true, _) => Stroke::new(1.5, theme.accent),
+        (false, true) => Stroke::new(1.0, theme.muted),
+        (false, false) => Stroke::new(1.0, theme.line),
+    };
+    let fill = if hot { theme.raised_hover } else { theme.raised };
+    let radius = f32::from(SURFACE_RADIUS);
+    ui.painter().rect(card, radius, fill, edge, StrokeKind::Inside);
+    let picture = Rect::from_min_size(
+        card.min + vec2(5.0, 5.0),
+        vec2(card.width() - 10.0, picture_height - 4.0),
+    );
+    model.thumbs.paint(ui, picture, &outcome.picture, 0, 5.0, Color32::WHITE);
+    let middle = picture.bottom() + 14.0;
+    let painter = ui.painter();
+    let left = card.left() + 8.0;
+    let number = painter.text(
+        pos2(left, middle),
+        Align2::LEFT_CENTER,
+        code.to_string(),
+        mono(12.0),
+        theme.text,
+    );
+    painter.text(
+        pos2(number.right() + 10.0, middle),
+        Align2::LEFT_CENTER,
+        percent(probability),
+        sans(11.5),
+        theme.muted,
+    );
+    if let Some(command) = CANDIDATES.get(index) {
+        let key = command.key(ui.ctx());
+        key_cap(ui, pos2(card.right() - 17.0, middle), &key, theme.muted);
+    }
+    let bar = Rect::from_min_max(
+        pos2(left, card.bottom() - 12.0),
+        pos2(card.right() - 8.0, card.bottom() - 9.0),
+    );
+    fill_bar(ui, bar, probability, theme.line, theme.measure);
+    if response.on_hover_cursor(CursorIcon::PointingHand).clicked()
+        && let Some(command) = CANDIDATES.get(index)
+    {
+        model.run(*command);
+    }
+}
+
+fn percent(probability: f32) -> String {
+    let percent = probability * 100.0;
+    if percent > 0.0 && percent < 1.0 { "<1 %".to_owned() } else { format!("{percent:.0} %") }
+}

@@ -1,0 +1,200 @@
+//! What the engine says, taken into the model.
+
+use std::sync::Arc;
+
+use engine::rollout::{NodeId, Rollout};
+use engine::worker::{Event, JobId};
+
+use super::Studio;
+use super::jobs::{Job, JobKind};
+use super::model::PackState;
+use super::session::Outcome;
+use crate::widgets::thumbnail::still;
+
+impl Studio {
+    /// Takes in everything that came since the last frame.
+    pub(super) fn take_events(&mut self) {
+        while let Some(event) = self.engine.poll() {
+            self.take_event(event);
+        }
+        self.model.memory = self.engine.memory();
+    }
+
+    fn take_event(&mut self, event: Event) {
+        match event {
+            Event::PackOpened { job: _, pack } => {
+                self.model.engine_dead = false;
+                self.model.toasts.engine_lives();
+                self.opened(pack);
+            }
+            Event::Progressed { job, progress } => {
+                if let Some(job) = self.model.jobs.get_mut(job) {
+                    job.progress = Some(progress);
+                }
+            }
+            Event::Predicted { job, parent, origin, predictions, seed } => {
+                let Some(job) = self.model.jobs.get_mut(job) else {
+                    return;
+                };
+                if let Some(session) = &mut self.model.session {
+                    job.made = Some(session.grow(parent, origin, predictions, seed));
+                }
+            }
+            Event::CandidatesReady { job, parent, candidates } => {
+                if self.model.jobs.get_mut(job).is_none() {
+                    return;
+                }
+                if let Some(session) = &mut self.model.session {
+                    let outcomes = candidates.into_iter().map(|candidate| Outcome {
+                        picture: still(candidate.outcome.clone()),
+                        candidate,
+                    });
+                    session.view_mut(parent).candidates = Some(outcomes.collect());
+                }
+            }
+            Event::ClipReady { job, key, quality: _ } => {
+                let Some(job) = self.model.jobs.get_mut(job).cloned() else {
+                    return;
+                };
+                if let (Some(session), Some(stored)) =
+                    (&mut self.model.session, self.engine.clip(key))
+                {
+                    session.store(key, &stored);
+                }
+                self.show_if_new(&job);
+            }
+            Event::Encoded { .. } => {}
+            Event::Finished { job } => {
+                if let Some(job) = self.model.jobs.remove(job) {
+                    self.finished(&job);
+                }
+            }
+            Event::Cancelled { job } => self.ended_early(job),
+            Event::Failed { job, reason } => {
+                let kind = self.model.jobs.get_mut(job).map(|job| job.kind);
+                self.ended_early(job);
+                if kind == Some(JobKind::OpenPack) && self.model.pack().is_none() {
+                    self.model.pack = PackState::Failed(reason.clone());
+                }
+                if kind.is_some() {
+                    let details = self.report(&reason);
+                    self.model.toasts.error(reason, details);
+                }
+            }
+            Event::Died { reason } => {
+                self.model.jobs.clear();
+                self.model.engine_dead = true;
+                self.model.player.playing = false;
+                if matches!(self.model.pack, PackState::Opening) {
+                    self.model.pack = PackState::Failed(reason.clone());
+                }
+                let details = self.report(&reason);
+                let sentence = format!("The engine stopped: {reason}. Your rollout is kept");
+                self.model.toasts.engine_died(sentence, details);
+            }
+        }
+    }
+
+    /// Goes to a predicted clip as soon as it can be seen, if the user still waits for it.
+    fn show_if_new(&mut self, job: &Job) {
+        let (JobKind::Extend { parent }, Some(node)) = (job.kind, job.made) else {
+            return;
+        };
+        let Some(session) = &mut self.model.session else {
+            return;
+        };
+        let waits = session.current() == parent && self.waiting_for == Some(parent);
+        if waits && session.view(node).coarse.is_some() {
+            self.waiting_for = None;
+            session.go_to(node, 0);
+            self.model.view.selected = None;
+            self.model.player.playing = true;
+            self.model.player.shown_at = None;
+        }
+    }
+
+    fn finished(&mut self, job: &Job) {
+        // An extension found in the store paints nothing new and sends no clip.
+        if let (JobKind::Extend { .. }, Some(node)) = (job.kind, job.made) {
+            self.fetch(node);
+        }
+        if let JobKind::Coarse(node) | JobKind::Refine(node) = job.kind {
+            self.fetch(node);
+            if let Some(session) = &mut self.model.session {
+                let view = session.view_mut(node);
+                view.coarse_given_up = view.coarse.is_none();
+                view.refine_given_up |=
+                    matches!(job.kind, JobKind::Refine(_)) && !view.is_refined();
+            }
+        }
+        self.show_if_new(job);
+    }
+
+    /// Takes the clips of `node` from the store if they are there.
+    pub(super) fn fetch(&mut self, node: NodeId) {
+        let Some(session) = &mut self.model.session else {
+            return;
+        };
+        if node == Rollout::ROOT {
+            return;
+        }
+        let view = session.view(node);
+        for key in [view.coarse_key, view.refined_key] {
+            if let Some(stored) = self.engine.clip(key) {
+                session.store(key, &stored);
+            }
+        }
+    }
+
+    /// A job was cancelled or failed. What the user stopped is not begun again by itself; what
+    /// gave way to the user's own job is.
+    fn ended_early(&mut self, id: JobId) {
+        let Some(job) = self.model.jobs.remove(id) else {
+            return;
+        };
+        let gave_way = self.gave_way.remove(&id);
+        let Some(session) = &mut self.model.session else {
+            return;
+        };
+        match job.kind {
+            JobKind::Refine(node) if !gave_way => session.view_mut(node).refine_given_up = true,
+            JobKind::Candidates(node) if !gave_way => {
+                session.view_mut(node).candidates_given_up = true;
+            }
+            JobKind::Coarse(node) if !gave_way => session.view_mut(node).coarse_given_up = true,
+            JobKind::Extend { parent } => {
+                self.model.player.to_the_end = false;
+                if self.waiting_for == Some(parent) {
+                    self.waiting_for = None;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn opened(&mut self, pack: Arc<engine::worker::PackSummary>) {
+        let same = self.model.pack().is_some_and(|old| old.id == pack.id);
+        self.model.pack = PackState::Ready(pack.clone());
+        if !same {
+            self.model.session = None;
+            self.model.gallery.clear();
+            self.ask_for_gallery(&pack);
+            self.drawing.ask_map(self.pack_source.clone());
+        }
+        if let Some(picture) = self.model.waiting.take() {
+            self.start(picture);
+        }
+    }
+
+    /// What somebody needs who is asked for help.
+    pub(super) fn report(&self, reason: &str) -> String {
+        let pack = self.model.pack();
+        let line =
+            |name: &str, value: Option<&str>| format!("{name}: {}\n", value.unwrap_or("none"));
+        format!("videoworld-studio {}\n", env!("CARGO_PKG_VERSION"))
+            + &line("system", Some(std::env::consts::OS))
+            + &line("pack", pack.map(|pack| pack.name.as_str()))
+            + &line("device", pack.map(|pack| pack.device.as_str()))
+            + &line("error", Some(reason))
+    }
+}

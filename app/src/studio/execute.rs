@@ -1,0 +1,303 @@
+//! Carries out what the panels and keys asked for, once a frame and in one place.
+
+use std::sync::Arc;
+
+use eframe::egui;
+use engine::craft::Task;
+use engine::media::{Fit, Frame};
+use engine::worker::{PackSource, Request};
+
+use super::Studio;
+use super::jobs::JobKind;
+use super::map::MapColour;
+use super::model::{Action, Compare, Overlay, PackState};
+use super::session::{Picture, Session};
+use crate::commands::{CANDIDATES, Command};
+use crate::theme::Theme;
+use crate::widgets::thumbnail::colour_image;
+
+/// Slowest and fastest the player goes.
+const SPEEDS: (f32, f32) = (0.125, 8.0);
+
+impl Studio {
+    /// Takes the keys that were pressed and everything the panels asked for since the last frame.
+    pub(super) fn execute_all(&mut self, ctx: &egui::Context) {
+        let mut actions = std::mem::take(&mut self.model.actions);
+        actions.extend(Command::pressed(ctx).into_iter().map(Action::Run));
+        for action in actions {
+            self.execute(ctx, action);
+        }
+    }
+
+    fn execute(&mut self, ctx: &egui::Context, action: Action) {
+        match action {
+            Action::Run(command) => self.run_command(ctx, command),
+            Action::Start(index) => {
+                if let Some((starting, _)) = self.model.gallery.get(index).cloned() {
+                    self.start(Picture {
+                        pixels: starting.frame,
+                        source: format!("unseen environment {}", starting.seed),
+                        task: starting.task,
+                    });
+                }
+            }
+            Action::OpenRecent(path) => self.intake.open_path(path),
+            Action::SetTask(task) => self.set_task(task),
+            Action::GoTo(node) => {
+                self.user_acts();
+                if let Some(session) = &mut self.model.session {
+                    let end = session.last_frame();
+                    session.go_to(node, end);
+                }
+                self.after_move();
+            }
+            Action::Seek(at) => {
+                self.user_acts();
+                if let Some(session) = &mut self.model.session {
+                    session.seek(at);
+                }
+                self.after_move();
+            }
+            Action::Choose { node, position, code } => self.choose(node, position, code),
+            Action::CancelJob(job) => {
+                self.model.jobs.hold_background = true;
+                self.engine.cancel(job);
+            }
+            Action::SelectCode { node, position } => {
+                self.model.view.selected = Some((node, position));
+            }
+            Action::SelectPoint(point) => self.select_point(point),
+            Action::CopyText(text) => ctx.copy_text(text),
+            Action::DismissToast(id) => self.model.toasts.dismiss(id),
+        }
+    }
+
+    fn run_command(&mut self, ctx: &egui::Context, command: Command) {
+        if let Some(index) = CANDIDATES.iter().position(|candidate| *candidate == command) {
+            self.take_candidate(index);
+            return;
+        }
+        match command {
+            Command::Step => self.step(),
+            Command::PlayPause => self.play_pause(),
+            Command::Back => self.go(Session::back),
+            Command::Forward => self.go(|session| {
+                let next = session.next_on_line();
+                let end = session.last_frame();
+                next.is_some_and(|next| {
+                    session.go_to(next, end);
+                    true
+                })
+            }),
+            Command::Undo => self.go(Session::undo),
+            Command::Redo => self.go(Session::redo),
+            Command::Branch => self.branch(),
+            Command::Refine => self.refine(),
+            Command::Cancel => self.cancel_all(),
+            Command::NextFrame => self.go(|session| session.move_by(1)),
+            Command::PreviousFrame => self.go(|session| session.move_by(-1)),
+            Command::ForwardTen => self.go(|session| session.move_by(10)),
+            Command::BackTen => self.go(|session| session.move_by(-10)),
+            Command::FirstFrame => self.go(|session| session.move_by(i64::from(i32::MIN))),
+            Command::LastFrame => self.go(|session| session.move_by(i64::from(i32::MAX))),
+            Command::NextStep => self.move_steps(1),
+            Command::PreviousStep => self.move_steps(-1),
+            Command::Faster => self.set_speed(self.model.player.speed * 2.0),
+            Command::Slower => self.set_speed(self.model.player.speed / 2.0),
+            Command::NormalSpeed => self.set_speed(1.0),
+            Command::ToggleLoop => self.model.player.looping = !self.model.player.looping,
+            Command::CompareMode => self.set_compare(self.model.view.compare.next()),
+            Command::ToggleCompare => {
+                let compare = match self.model.view.compare {
+                    Compare::Best => self.model.view.last_compare,
+                    _ => Compare::Best,
+                };
+                self.set_compare(compare);
+            }
+            Command::SwapSides => self.model.view.swapped = !self.model.view.swapped,
+            Command::OpenGallery => self.toggle_overlay(Overlay::Gallery),
+            Command::OpenFrame => {
+                let recent = self.model.settings.recent.first();
+                let folder = recent.and_then(|path| path.parent().map(Into::into));
+                self.intake.ask_for_picture(folder);
+            }
+            Command::OpenPack => self.intake.ask_for_pack(),
+            Command::ToggleFit => self.toggle_fit(),
+            Command::SaveFrame => {
+                if let Some(frame) = self.frame_on_stage() {
+                    self.intake.ask_to_save(frame);
+                }
+            }
+            Command::CopyFrame => {
+                if let Some(frame) = self.frame_on_stage() {
+                    ctx.copy_image(colour_image(&frame));
+                    self.model.toasts.info("The frame is on the clipboard");
+                }
+            }
+            Command::MapColour => self.model.map.colour = self.model.map.colour.next(),
+            Command::MapReset => {
+                self.model.map.camera = None;
+                self.model.map.selected = None;
+                self.model.map.colour = MapColour::default();
+            }
+            Command::Present => self.set_presenting(ctx, !self.model.view.presenting),
+            Command::FullScreen => self.set_full_screen(ctx, !self.model.view.full_screen),
+            Command::NextTheme => {
+                self.model.settings.theme = self.model.settings.theme.next();
+                self.model.theme = Theme::load(self.model.settings.theme);
+                self.model.theme.apply(ctx);
+                self.save_settings();
+            }
+            Command::Palette => {
+                self.model.view.search.clear();
+                self.model.view.search_at = 0;
+                self.toggle_overlay(Overlay::Palette);
+            }
+            Command::Keys => self.toggle_overlay(Overlay::Keys),
+            Command::RestartEngine => self.restart_engine(),
+            Command::Escape => self.escape(ctx),
+            Command::Quit => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
+            Command::Candidate1
+            | Command::Candidate2
+            | Command::Candidate3
+            | Command::Candidate4
+            | Command::Candidate5
+            | Command::Candidate6
+            | Command::Candidate7
+            | Command::Candidate8
+            | Command::Candidate9 => {}
+        }
+    }
+
+    fn set_speed(&mut self, speed: f32) {
+        self.model.player.speed = speed.clamp(SPEEDS.0, SPEEDS.1);
+    }
+
+    fn set_compare(&mut self, compare: Compare) {
+        if compare != Compare::Best {
+            self.model.view.last_compare = compare;
+        }
+        self.model.view.compare = compare;
+    }
+
+    fn cancel_all(&mut self) {
+        self.user_acts();
+        self.model.jobs.hold_background = true;
+        self.engine.cancel_all();
+    }
+
+    fn restart_engine(&mut self) {
+        if self.model.engine_dead {
+            self.engine.restart();
+            self.model.toasts.engine_lives();
+            if self.model.pack().is_none() {
+                self.model.pack = PackState::Opening;
+            }
+        }
+    }
+
+    /// Starts a rollout from a picture, or as soon as there is a pack.
+    pub(super) fn start(&mut self, picture: Picture) {
+        let Some(pack) = self.model.pack().cloned() else {
+            self.model.waiting = Some(picture);
+            return;
+        };
+        self.user_acts();
+        self.engine.cancel_all();
+        self.model.jobs.clear();
+        self.gave_way.clear();
+        self.model.view.selected = None;
+        self.model.view.alternatives = None;
+        self.model.view.overlay = Overlay::None;
+        self.model.session = Some(Session::new(picture, self.model.settings.fit, pack));
+    }
+
+    fn set_task(&mut self, task: Task) {
+        let Some(session) = &self.model.session else {
+            return;
+        };
+        if session.rollout.task != task {
+            let picture = session.picture.clone();
+            self.start(Picture { task, ..picture });
+        }
+    }
+
+    fn toggle_fit(&mut self) {
+        self.model.settings.fit = match self.model.settings.fit {
+            Fit::Crop => Fit::Letterbox,
+            Fit::Letterbox => Fit::Crop,
+        };
+        self.save_settings();
+        if let Some(session) = &self.model.session {
+            let picture = session.picture.clone();
+            self.start(picture);
+        }
+    }
+
+    fn select_point(&mut self, point: usize) {
+        let map = &mut self.model.map;
+        map.selected = Some(point);
+        map.playing_since = None;
+        let Some(found) = map.map.points.get(point) else {
+            return;
+        };
+        let reference = found.clip;
+        self.want_reference(reference);
+    }
+
+    fn frame_on_stage(&self) -> Option<Frame> {
+        let (shot, _) = self.model.best()?;
+        shot.clip.get(shot.frame).cloned()
+    }
+
+    fn toggle_overlay(&mut self, overlay: Overlay) {
+        let view = &mut self.model.view;
+        view.overlay = if view.overlay == overlay { Overlay::None } else { overlay };
+    }
+
+    fn set_presenting(&mut self, ctx: &egui::Context, presenting: bool) {
+        self.model.view.presenting = presenting;
+        self.set_full_screen(ctx, presenting);
+    }
+
+    fn set_full_screen(&mut self, ctx: &egui::Context, full_screen: bool) {
+        self.model.view.full_screen = full_screen;
+        ctx.send_viewport_cmd(egui::ViewportCommand::Fullscreen(full_screen));
+    }
+
+    /// Overlay, then presentation, then full screen.
+    fn escape(&mut self, ctx: &egui::Context) {
+        let view = &mut self.model.view;
+        if view.overlay != Overlay::None {
+            view.overlay = Overlay::None;
+        } else if view.alternatives.is_some() {
+            view.alternatives = None;
+        } else if view.presenting {
+            self.set_presenting(ctx, false);
+        } else if view.full_screen {
+            self.set_full_screen(ctx, false);
+        } else {
+            view.selected = None;
+            self.model.map.selected = None;
+        }
+    }
+
+    pub(super) fn open_pack(&mut self, source: PackSource) {
+        self.engine.cancel_all();
+        self.model.jobs.clear();
+        if self.model.pack().is_none() {
+            self.model.pack = PackState::Opening;
+        }
+        self.pack_source = source.clone();
+        let id = self.engine.send(Request::OpenPack(source));
+        self.model.jobs.add(id, JobKind::OpenPack, false);
+    }
+
+    /// A picture of the user's own: the task is the one chosen last.
+    pub(super) fn start_from_file(&mut self, pixels: Arc<Frame>, source: String) {
+        let last = self.model.session.as_ref().map(|session| session.rollout.task);
+        let known = self.model.pack().and_then(|pack| pack.tasks.first().copied());
+        let task = last.or(known).unwrap_or(Task::ALL[0]);
+        self.start(Picture { pixels, source, task });
+    }
+}

@@ -1,0 +1,172 @@
+//! Every way a picture comes in: dropped, pasted, chosen in the native dialog, named on the
+//! command line. All of them end in the same loader, off the window's thread.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use eframe::egui;
+use engine::media::{Frame, image_from_bytes, load_image, write_png};
+
+/// What came in.
+pub enum Arrival {
+    Picture {
+        pixels: Arc<Frame>,
+        source: String,
+        path: Option<PathBuf>,
+    },
+    /// A folder chosen as pack.
+    Pack(PathBuf),
+    Saved(PathBuf),
+    /// One sentence about what went wrong.
+    Failed(String),
+}
+
+/// Threads that read and write files and show dialogs, and the way back from them.
+pub struct Intake {
+    sender: Sender<Arrival>,
+    receiver: Receiver<Arrival>,
+    ctx: egui::Context,
+}
+
+impl Intake {
+    pub fn new(ctx: egui::Context) -> Self {
+        let (sender, receiver) = channel();
+        Self { sender, receiver, ctx }
+    }
+
+    pub fn poll(&self) -> Option<Arrival> {
+        self.receiver.try_recv().ok()
+    }
+
+    /// Runs `work` on its own thread and delivers what it returns.
+    fn run(&self, work: impl FnOnce() -> Option<Arrival> + Send + 'static) {
+        let (sender, ctx) = (self.sender.clone(), self.ctx.clone());
+        let spawned = thread::Builder::new().name("files".to_owned()).spawn(move || {
+            if let Some(arrival) = work() {
+                sender.send(arrival).ok();
+                ctx.request_repaint();
+            }
+        });
+        if let Err(error) = spawned {
+            let reason = format!("no thread could be started to read files: {error}");
+            self.sender.send(Arrival::Failed(reason)).ok();
+        }
+    }
+
+    pub fn open_path(&self, path: PathBuf) {
+        self.run(move || Some(load(path)));
+    }
+
+    /// A dropped file, which may have no path of its own.
+    pub fn open_dropped(&self, file: egui::DroppedFileHandle) {
+        self.run(move || {
+            let path = file.path().to_path_buf();
+            if path.is_file() {
+                return Some(load(path));
+            }
+            let name = name_of(&path);
+            let pixels = file
+                .bytes()
+                .and_then(|bytes| image_from_bytes(&bytes, &name).map_err(|e| e.to_string()));
+            Some(match pixels {
+                Ok(pixels) => picture(pixels, name, None),
+                Err(reason) => Arrival::Failed(reason),
+            })
+        });
+    }
+
+    /// A picture from the clipboard.
+    pub fn open_pasted(&self, image: &egui::ColorImage) {
+        let [width, height] = image.size;
+        let bytes = image.pixels.iter().flat_map(|pixel| {
+            let [r, g, b, _] = pixel.to_srgba_unmultiplied();
+            [r, g, b]
+        });
+        let pixels = Frame::from_raw(width as u32, height as u32, bytes.collect());
+        let arrival = match pixels {
+            Some(pixels) if width > 0 && height > 0 => {
+                picture(pixels, "clipboard".to_owned(), None)
+            }
+            _ => Arrival::Failed("the clipboard holds an empty picture".to_owned()),
+        };
+        self.sender.send(arrival).ok();
+    }
+
+    pub fn ask_for_picture(&self, folder: Option<PathBuf>) {
+        self.run(move || {
+            let mut dialog = rfd::FileDialog::new()
+                .set_title("Open a starting frame")
+                .add_filter("Pictures", &["png", "jpg", "jpeg", "webp", "bmp", "gif"]);
+            if let Some(folder) = folder {
+                dialog = dialog.set_directory(folder);
+            }
+            dialog.pick_file().map(load)
+        });
+    }
+
+    pub fn ask_for_pack(&self) {
+        self.run(|| {
+            let dialog = rfd::FileDialog::new().set_title("Open a pack folder");
+            dialog.pick_folder().map(Arrival::Pack)
+        });
+    }
+
+    pub fn ask_to_save(&self, frame: Frame) {
+        self.run(move || {
+            let path = rfd::FileDialog::new()
+                .set_title("Save the frame")
+                .add_filter("PNG", &["png"])
+                .set_file_name("frame.png")
+                .save_file()?;
+            Some(match write_png(&path, &frame) {
+                Ok(()) => Arrival::Saved(path),
+                Err(error) => Arrival::Failed(error.to_string()),
+            })
+        });
+    }
+}
+
+fn load(path: PathBuf) -> Arrival {
+    match load_image(&path) {
+        Ok(pixels) => picture(pixels, name_of(&path), Some(path)),
+        Err(error) => Arrival::Failed(error.to_string()),
+    }
+}
+
+fn picture(pixels: Frame, source: String, path: Option<PathBuf>) -> Arrival {
+    Arrival::Picture { pixels: Arc::new(pixels), source, path }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name()
+        .map_or_else(|| "picture".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pasted_picture_arrives_with_its_pixels() {
+        let intake = Intake::new(egui::Context::default());
+        let image = egui::ColorImage::new([2, 1], vec![egui::Color32::RED, egui::Color32::BLUE]);
+        intake.open_pasted(&image);
+        let Some(Arrival::Picture { pixels, .. }) = intake.poll() else {
+            panic!("no picture arrived");
+        };
+        assert_eq!(pixels.as_raw(), &[255, 0, 0, 0, 0, 255]);
+    }
+
+    #[test]
+    fn a_file_that_is_no_picture_is_refused_with_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.png");
+        std::fs::write(&path, "not a picture").unwrap();
+        let Arrival::Failed(reason) = load(path) else {
+            panic!("text was taken for a picture");
+        };
+        assert!(reason.contains("notes.png"), "{reason}");
+    }
+}

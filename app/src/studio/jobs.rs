@@ -1,0 +1,81 @@
+//! Work that was asked of the engine and is not finished.
+
+use engine::rollout::NodeId;
+use engine::worker::{JobId, Progress};
+
+/// What a job is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobKind {
+    OpenPack,
+    /// Predict the clip after this node.
+    Extend {
+        parent: NodeId,
+    },
+    Coarse(NodeId),
+    Refine(NodeId),
+    Candidates(NodeId),
+}
+
+/// A job that waits or runs.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub id: JobId,
+    pub kind: JobKind,
+    /// The node that an extension made.
+    pub made: Option<NodeId>,
+    pub progress: Option<Progress>,
+    /// Asked for by the window itself while nothing else was to do; gives way to the user's jobs.
+    pub background: bool,
+}
+
+/// All jobs, oldest first.
+#[derive(Debug, Default)]
+pub struct Jobs {
+    jobs: Vec<Job>,
+    /// Set by the user's Cancel: no background work until the user does something.
+    pub hold_background: bool,
+}
+
+impl Jobs {
+    pub fn add(&mut self, id: JobId, kind: JobKind, background: bool) {
+        self.jobs.push(Job { id, kind, made: None, progress: None, background });
+    }
+
+    /// `None` for a job that is over: its late events mean nothing.
+    pub fn get_mut(&mut self, id: JobId) -> Option<&mut Job> {
+        self.jobs.iter_mut().find(|job| job.id == id)
+    }
+
+    pub fn remove(&mut self, id: JobId) -> Option<Job> {
+        let at = self.jobs.iter().position(|job| job.id == id)?;
+        Some(self.jobs.remove(at))
+    }
+
+    pub fn clear(&mut self) {
+        self.jobs.clear();
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.iter()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// The job that has progress to show.
+    pub fn running(&self) -> Option<&Job> {
+        let reporting = self.jobs.iter().find(|job| job.progress.is_some());
+        reporting.or(self.jobs.first())
+    }
+
+    /// Whether a clip after `parent` is being predicted.
+    pub fn extends(&self, parent: NodeId) -> bool {
+        self.jobs.iter().any(|job| job.kind == JobKind::Extend { parent })
+    }
+
+    pub fn background_ids(&self) -> Vec<JobId> {
+        let background = self.jobs.iter().filter(|job| job.background);
+        background.map(|job| job.id).collect()
+    }
+}

@@ -1,0 +1,297 @@
+//! The studio's window: one state, panels that show it, one place that changes it.
+
+mod background;
+mod craft_world;
+mod engine;
+mod events;
+mod execute;
+mod intake;
+pub mod jobs;
+mod layout;
+pub mod map;
+pub mod model;
+mod moves;
+mod play;
+pub mod session;
+pub mod toasts;
+pub mod world;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use ::engine::craft::Task;
+use ::engine::gpu::DeviceChoice;
+use ::engine::media::FrameSize;
+use ::engine::rollout::{NodeId, Sampling};
+use ::engine::worker::{JobId, PackSource, PackSummary, Worker};
+use anyhow::Context as _;
+use eframe::egui;
+
+pub use background::CANDIDATES_SHOWN;
+pub use engine::Engine;
+pub use play::reference_frame;
+
+use crate::state::Settings;
+use crate::theme;
+use crate::widgets::thumbnail::still;
+use crate::widgets::{frame_view, scatter};
+use craft_world::CraftWorld;
+use intake::{Arrival, Intake};
+use map::ClipRef;
+use model::{Model, PackState};
+use world::{Drawing, Drawn};
+
+/// Starting frames in the gallery, for each task.
+const GALLERY_PER_TASK: u64 = 3;
+/// First seed of the gallery's environments.
+const GALLERY_SEED: u64 = 1;
+
+/// How to open the window.
+#[derive(Debug, Clone)]
+pub struct StudioOptions {
+    /// A starting frame named on the command line.
+    pub frame: Option<PathBuf>,
+    pub pack: PackSource,
+    /// What the engine computes on; the window has a device of its own.
+    pub device: DeviceChoice,
+    /// Where choices are kept between runs; `None` keeps nothing.
+    pub settings: Option<PathBuf>,
+}
+
+/// What the window is made of.
+pub struct Parts {
+    pub engine: Box<dyn Engine>,
+    pub drawing: Drawing,
+}
+
+/// The application.
+pub struct Studio {
+    pub(crate) model: Model,
+    engine: Box<dyn Engine>,
+    drawing: Drawing,
+    intake: Intake,
+    /// The pack that was asked for last.
+    pack_source: PackSource,
+    settings_path: Option<PathBuf>,
+    /// Background jobs that were stopped for the user's own.
+    gave_way: HashSet<JobId>,
+    /// Where the user waits for a predicted clip.
+    waiting_for: Option<NodeId>,
+    last_sampling: Sampling,
+}
+
+impl Studio {
+    /// Sets up fonts, colours and the shaders, and asks the engine for the pack.
+    pub fn new(cc: &eframe::CreationContext<'_>, parts: Parts, options: StudioOptions) -> Self {
+        let ctx = &cc.egui_ctx;
+        let settings = options.settings.as_deref().map(Settings::load).unwrap_or_default();
+        theme::install_fonts(ctx);
+        if let Some(state) = &cc.wgpu_render_state {
+            frame_view::install(state);
+            scatter::install(state);
+        }
+        ctx.set_zoom_factor(settings.zoom);
+        let model = Model::new(settings);
+        model.theme.apply(ctx);
+        let mut studio = Self {
+            model,
+            engine: parts.engine,
+            drawing: parts.drawing,
+            intake: Intake::new(ctx.clone()),
+            settings_path: options.settings,
+            pack_source: options.pack.clone(),
+            gave_way: HashSet::new(),
+            waiting_for: None,
+            last_sampling: Sampling { temperature: 0.0, seed: 0, refine_steps: 0, guidance: 0.0 },
+        };
+        studio.open_pack(options.pack);
+        if let Some(frame) = options.frame {
+            studio.intake.open_path(frame);
+        }
+        studio
+    }
+
+    /// What the panels show, for tests.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The same to change, for tests that put a panel into a state.
+    pub fn model_mut(&mut self) -> &mut Model {
+        &mut self.model
+    }
+
+    fn ask_for_gallery(&self, pack: &PackSummary) {
+        let (height, width) = pack.frame_size;
+        // All five tasks, also those a small pack has not learned; every row shows each once.
+        let seeds = GALLERY_SEED..GALLERY_SEED + GALLERY_PER_TASK;
+        let frames = seeds.flat_map(|seed| Task::ALL.map(|task| (task, seed))).collect();
+        self.drawing.ask_gallery(frames, FrameSize { height, width });
+    }
+
+    /// Asks once for a clip of the reference set.
+    fn want_reference(&mut self, reference: ClipRef) {
+        let Some(pack) = self.model.pack() else {
+            return;
+        };
+        let (height, width) = pack.frame_size;
+        let clips = &mut self.model.map.clips;
+        if let std::collections::hash_map::Entry::Vacant(place) = clips.entry(reference) {
+            place.insert(None);
+            self.drawing.ask_clip(reference, FrameSize { height, width });
+        }
+    }
+
+    fn take_drawn(&mut self) {
+        while let Some(drawn) = self.drawing.poll() {
+            match drawn {
+                Drawn::Starting(starting) => {
+                    let clip = still((*starting.frame).clone());
+                    self.model.gallery.push((starting, clip));
+                }
+                Drawn::Clip(reference, clip) => {
+                    self.model.map.clips.insert(reference, Some(clip));
+                }
+                Drawn::Map(Ok(map)) => self.model.map.set(map),
+                Drawn::Map(Err(reason)) => self.model.map.missing = Some(reason),
+            }
+        }
+    }
+
+    fn take_arrivals(&mut self, ctx: &egui::Context) {
+        let (dropped, pasted) = ctx.input(|input| {
+            let pasted = input.events.iter().find_map(|event| match event {
+                egui::Event::PasteImage(image) => Some(image.clone()),
+                _ => None,
+            });
+            (input.raw.dropped_files.clone(), pasted)
+        });
+        if let Some(file) = dropped.into_iter().next() {
+            self.intake.open_dropped(file);
+        }
+        if let Some(image) = pasted {
+            self.intake.open_pasted(&image);
+        }
+        while let Some(arrival) = self.intake.poll() {
+            match arrival {
+                Arrival::Picture { pixels, source, path } => {
+                    if let Some(path) = path {
+                        self.model.settings.opened(path);
+                        self.save_settings();
+                    }
+                    self.start_from_file(pixels, source);
+                }
+                Arrival::Pack(folder) => self.open_pack(PackSource::Folder(folder)),
+                Arrival::Saved(path) => {
+                    let sentence = format!("Saved {}", path.display());
+                    self.model.toasts.info(sentence);
+                }
+                Arrival::Failed(reason) => {
+                    let details = self.report(&reason);
+                    self.model.toasts.error(reason, details);
+                }
+            }
+        }
+    }
+
+    fn save_settings(&mut self) {
+        let Some(path) = &self.settings_path else {
+            return;
+        };
+        if let Err(error) = self.model.settings.save(path) {
+            let reason = format!("The settings could not be saved: {error}");
+            let details = self.report(&reason);
+            self.model.toasts.error(reason, details);
+        }
+    }
+
+    /// References that the panels need pictures of.
+    fn want_examples(&mut self) {
+        let Some((_, position, prediction)) = self.model.inspected() else {
+            return;
+        };
+        let Some(pack) = self.model.pack() else {
+            return;
+        };
+        let query = position % pack.codes_per_step.max(1);
+        let usage = self.model.map.usage(query, prediction.code);
+        let points = &self.model.map.map.points;
+        let wanted: Vec<ClipRef> = usage.examples.iter().map(|index| points[*index].clip).collect();
+        for reference in wanted {
+            self.want_reference(reference);
+        }
+    }
+}
+
+impl eframe::App for Studio {
+    fn logic(&mut self, ctx: &egui::Context, _frame: &mut eframe::Frame) {
+        self.take_events();
+        self.take_drawn();
+        self.work_ahead();
+        let zoom = ctx.zoom_factor();
+        if (zoom - self.model.settings.zoom).abs() > 1e-3 {
+            self.model.settings.zoom = zoom;
+            self.save_settings();
+        }
+    }
+
+    fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
+        let ctx = ui.ctx().clone();
+        self.take_arrivals(&ctx);
+        self.execute_all(&ctx);
+        self.want_examples();
+        self.work_ahead();
+        self.play(&ctx);
+        layout::show(&mut self.model, ui);
+        if !self.model.actions.is_empty() {
+            // What a click asked for happens at once, not with the next movement of the mouse.
+            ctx.request_repaint();
+        }
+        if let Some(left) = self.model.toasts.tick(ctx.input(|input| input.time)) {
+            ctx.request_repaint_after_secs(left.max(0.05) as f32);
+        }
+    }
+
+    fn clear_color(&self, _visuals: &egui::Visuals) -> [f32; 4] {
+        self.model.theme.window.to_normalized_gamma_f32()
+    }
+
+    fn on_exit(&mut self) {
+        self.engine.cancel_all();
+    }
+}
+
+/// Opens the window and returns when it is closed.
+///
+/// # Errors
+/// When there is no display, no graphics adapter, or the window cannot be made.
+pub fn run(options: StudioOptions) -> anyhow::Result<()> {
+    let native = eframe::NativeOptions {
+        viewport: egui::ViewportBuilder::default()
+            .with_title("VideoWorld Studio")
+            .with_app_id("videoworld-studio")
+            .with_inner_size([1600.0, 1000.0])
+            .with_min_inner_size([960.0, 600.0]),
+        renderer: eframe::Renderer::Wgpu,
+        ..eframe::NativeOptions::default()
+    };
+    let create = move |cc: &eframe::CreationContext<'_>| -> Result<Box<dyn eframe::App>, _> {
+        let (for_engine, for_drawing) = (cc.egui_ctx.clone(), cc.egui_ctx.clone());
+        let worker = Worker::spawn(options.device, move || for_engine.request_repaint());
+        let parts = Parts {
+            engine: Box::new(worker),
+            drawing: Drawing::start(CraftWorld, move || for_drawing.request_repaint()),
+        };
+        Ok(Box::new(Studio::new(cc, parts, options)) as Box<dyn eframe::App>)
+    };
+    eframe::run_native("VideoWorld Studio", native, Box::new(create))
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .context("the window could not be opened")
+}
+
+/// Whether there is a pack, for the tests and the layout.
+impl PackState {
+    pub fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready(_))
+    }
+}

@@ -1,0 +1,271 @@
+//! Everything the panels show and change. Panels never call the engine: they push [`Action`]s.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use engine::craft::Task;
+use engine::media::Clip;
+use engine::rollout::{ClipQuality, CodePrediction, NodeId, Rollout};
+use engine::worker::{JobId, PackSummary};
+
+use super::jobs::Jobs;
+use super::map::MapView;
+use super::session::{Picture, Session};
+use super::toasts::Toasts;
+use super::world::StartingFrame;
+use crate::commands::Command;
+use crate::state::Settings;
+use crate::theme::Theme;
+use crate::widgets::frame_view::Shot;
+use crate::widgets::thumbnail::Thumbnails;
+
+/// What panels ask for, beside the commands: things that need something to point at.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    Run(Command),
+    /// Start from the n-th picture of the gallery.
+    Start(usize),
+    OpenRecent(PathBuf),
+    SetTask(Task),
+    GoTo(NodeId),
+    /// To a frame of the joined line of clips.
+    Seek(i64),
+    /// Grow a branch of `node` where the code at `position` is `code`.
+    Choose {
+        node: NodeId,
+        position: usize,
+        code: u16,
+    },
+    CancelJob(JobId),
+    SelectCode {
+        node: NodeId,
+        position: usize,
+    },
+    /// A point of the code map.
+    SelectPoint(usize),
+    CopyText(String),
+    DismissToast(u64),
+}
+
+/// Whether there is a pack to work with.
+#[derive(Debug, Clone)]
+pub enum PackState {
+    Opening,
+    Ready(Arc<PackSummary>),
+    Failed(String),
+}
+
+/// How two versions of a clip are shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compare {
+    /// The best pixels alone.
+    #[default]
+    Best,
+    Wipe,
+    SideBySide,
+    Difference,
+}
+
+impl Compare {
+    pub fn next(self) -> Self {
+        match self {
+            Self::Best => Self::Wipe,
+            Self::Wipe => Self::SideBySide,
+            Self::SideBySide => Self::Difference,
+            Self::Difference => Self::Best,
+        }
+    }
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Best => "Best",
+            Self::Wipe => "Wipe",
+            Self::SideBySide => "Side by side",
+            Self::Difference => "Difference",
+        }
+    }
+}
+
+/// Tabs of the right column when the window is small.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RightTab {
+    #[default]
+    Next,
+    Code,
+    Map,
+}
+
+/// Running time.
+#[derive(Debug, Clone)]
+pub struct Player {
+    pub playing: bool,
+    /// Predict what is missing until the task is done.
+    pub to_the_end: bool,
+    pub speed: f32,
+    pub looping: bool,
+    /// When the frame on the stage was put there, egui seconds.
+    pub shown_at: Option<f64>,
+}
+
+/// What lies over the window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Overlay {
+    #[default]
+    None,
+    Palette,
+    Keys,
+    Gallery,
+}
+
+/// How the window is looked at. Nothing of it touches the rollout.
+#[derive(Debug, Clone)]
+pub struct ViewState {
+    pub compare: Compare,
+    /// The mode that [`Command::ToggleCompare`] returns to.
+    pub last_compare: Compare,
+    pub swapped: bool,
+    /// Where the wipe stands, 0..1 of the picture.
+    pub wipe: f32,
+    /// Code under inspection.
+    pub selected: Option<(NodeId, usize)>,
+    /// Code whose alternatives are open.
+    pub alternatives: Option<(NodeId, usize)>,
+    pub overlay: Overlay,
+    pub search: String,
+    pub search_at: usize,
+    pub right_tab: RightTab,
+    pub presenting: bool,
+    pub full_screen: bool,
+}
+
+/// The state of the window.
+pub struct Model {
+    pub theme: Arc<Theme>,
+    pub settings: Settings,
+    pub pack: PackState,
+    pub session: Option<Session>,
+    pub gallery: Vec<(StartingFrame, Clip)>,
+    pub player: Player,
+    pub view: ViewState,
+    pub map: MapView,
+    pub jobs: Jobs,
+    pub toasts: Toasts,
+    pub thumbs: Thumbnails,
+    pub actions: Vec<Action>,
+    /// A picture that came before the pack was ready.
+    pub waiting: Option<Picture>,
+    /// Bytes of finished clips and the most that may be kept.
+    pub memory: (usize, usize),
+    pub engine_dead: bool,
+}
+
+impl Model {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            theme: Theme::load(settings.theme),
+            settings,
+            pack: PackState::Opening,
+            session: None,
+            gallery: Vec::new(),
+            player: Player {
+                playing: false,
+                to_the_end: false,
+                speed: 1.0,
+                looping: false,
+                shown_at: None,
+            },
+            view: ViewState {
+                compare: Compare::default(),
+                last_compare: Compare::Wipe,
+                swapped: false,
+                wipe: 0.42,
+                selected: None,
+                alternatives: None,
+                overlay: Overlay::None,
+                search: String::new(),
+                search_at: 0,
+                right_tab: RightTab::default(),
+                presenting: false,
+                full_screen: false,
+            },
+            map: MapView {
+                missing: Some("This pack has no reference set".to_owned()),
+                ..MapView::default()
+            },
+            jobs: Jobs::default(),
+            toasts: Toasts::default(),
+            thumbs: Thumbnails::default(),
+            actions: Vec::new(),
+            waiting: None,
+            memory: (0, 0),
+            engine_dead: false,
+        }
+    }
+
+    pub fn run(&mut self, command: Command) {
+        self.actions.push(Action::Run(command));
+    }
+
+    pub fn pack(&self) -> Option<&Arc<PackSummary>> {
+        match &self.pack {
+            PackState::Ready(pack) => Some(pack),
+            PackState::Opening | PackState::Failed(_) => None,
+        }
+    }
+
+    /// The versions of the frame on the stage: A (coarse) and B (preview or refined), each with
+    /// what it is. On the starting frame there is one version.
+    pub fn sides(&self) -> (Option<(Shot, String)>, Option<(Shot, String)>) {
+        let Some(session) = &self.session else {
+            return (None, None);
+        };
+        let node = session.current();
+        let frame = session.frame();
+        if node == Rollout::ROOT {
+            let start = Shot::new(session.start.clone(), 0);
+            return (Some((start, "starting frame".to_owned())), None);
+        }
+        let view = session.view(node);
+        let coarse =
+            view.coarse.as_ref().map(|clip| (Shot::new(clip.clone(), frame), "coarse".to_owned()));
+        let refined = view.refined.as_ref().map(|stored| {
+            let name = match stored.quality {
+                ClipQuality::Preview { step, of } => format!("refined, preview {step}/{of}"),
+                ClipQuality::Coarse | ClipQuality::Refined => "refined".to_owned(),
+            };
+            (Shot::new(stored.clip.clone(), frame), name)
+        });
+        (coarse, refined)
+    }
+
+    /// The best version of the frame on the stage.
+    pub fn best(&self) -> Option<(Shot, String)> {
+        let (a, b) = self.sides();
+        b.or(a)
+    }
+
+    /// The code under inspection: the one selected, or the first of the step on the stage.
+    pub fn inspected(&self) -> Option<(NodeId, usize, CodePrediction)> {
+        let session = self.session.as_ref()?;
+        let (node, position) = self.view.selected.unwrap_or_else(|| {
+            let position = session.step() * session.pack().codes_per_step;
+            (session.current(), position)
+        });
+        let prediction = session.rollout.node(node).predictions.get(position)?;
+        Some((node, position, prediction.clone()))
+    }
+
+    /// Title of what is on the stage.
+    pub fn title(&self) -> String {
+        self.session.as_ref().map_or_else(
+            || "choose a starting frame".to_owned(),
+            |session| format!("{}, {}", session.rollout.task.label(), session.rollout.source),
+        )
+    }
+
+    /// Speed of the player in frames a second.
+    pub fn frames_per_second(&self) -> f32 {
+        let fps = self.pack().map_or(8.0, |pack| pack.fps);
+        fps * self.player.speed
+    }
+}

@@ -1,0 +1,225 @@
+//! The ways through the tree: steps, branches, choices, and moves between what is there.
+
+use engine::rollout::{NodeId, Origin, Rollout, Sampling};
+use engine::worker::Request;
+
+use super::Studio;
+use super::jobs::JobKind;
+use super::model::Player;
+use super::session::Session;
+
+/// Temperature of a branch where the pack's own would draw the same codes again.
+const BRANCH_TEMPERATURE: f32 = 0.8;
+
+impl Studio {
+    /// The user wants something: background work may go on afterwards.
+    pub(super) fn user_acts(&mut self) {
+        self.model.jobs.hold_background = false;
+        self.model.player.playing = false;
+        self.model.player.to_the_end = false;
+        self.waiting_for = None;
+    }
+
+    pub(super) fn after_move(&mut self) {
+        self.model.view.selected = None;
+        self.model.view.alternatives = None;
+        // What the window began for another place is not what is needed now.
+        self.give_way();
+        if let Some(node) = self.model.session.as_ref().map(Session::current) {
+            self.fetch(node);
+        }
+    }
+
+    pub(super) fn go(&mut self, way: impl FnOnce(&mut Session) -> bool) {
+        self.user_acts();
+        let Some(session) = &mut self.model.session else {
+            return;
+        };
+        let before = session.current();
+        way(session);
+        if session.current() != before {
+            self.after_move();
+        }
+    }
+
+    pub(super) fn move_steps(&mut self, steps: i64) {
+        self.go(|session| {
+            let pack = session.pack();
+            let per_step = session.last_frame() / pack.steps_per_clip.max(1);
+            session.move_by(steps * per_step.max(1) as i64)
+        });
+    }
+
+    pub(super) fn step(&mut self) {
+        self.user_acts();
+        let Some(session) = &mut self.model.session else {
+            return;
+        };
+        if let Some(next) = session.next_on_line() {
+            session.go_to(next, 0);
+            self.after_move();
+            self.model.player.playing = true;
+            self.model.player.shown_at = None;
+            return;
+        }
+        let current = session.current();
+        if session.is_complete(current) {
+            self.model.toasts.info("The task is done; go back and branch to try another way");
+            return;
+        }
+        let sampling = self.sampling_at(current);
+        self.waiting_for = Some(current);
+        self.extend(current, Vec::new(), Origin::Policy, sampling);
+    }
+
+    /// Another way for the clip on the stage: the same start, another seed.
+    pub(super) fn branch(&mut self) {
+        self.user_acts();
+        let Some(session) = &self.model.session else {
+            return;
+        };
+        let current = session.current();
+        let parent = session.rollout.node(current).parent.unwrap_or(current);
+        if session.is_complete(parent) {
+            return;
+        }
+        let seeds = session.rollout.nodes().iter().map(|node| node.choice.seed);
+        let mut sampling = session.pack().sampling.clone();
+        sampling.seed = seeds.max().map_or(0, |seed| seed.wrapping_add(1));
+        sampling.temperature = sampling.temperature.max(BRANCH_TEMPERATURE);
+        self.wait_at(parent);
+        self.extend(parent, Vec::new(), Origin::Policy, sampling);
+    }
+
+    /// Goes to `parent` so that the branch growing there is shown when it comes.
+    pub(super) fn wait_at(&mut self, parent: NodeId) {
+        if let Some(session) = &mut self.model.session {
+            let end = session.last_frame();
+            session.go_to(parent, end);
+        }
+        self.after_move();
+        self.waiting_for = Some(parent);
+    }
+
+    pub(super) fn choose(&mut self, node: NodeId, position: usize, code: u16) {
+        self.user_acts();
+        self.model.view.alternatives = None;
+        let Some(session) = &self.model.session else {
+            return;
+        };
+        let chosen = session.rollout.node(node);
+        let Some(parent) = chosen.parent else {
+            return;
+        };
+        if chosen.choice.codes.get(position) == Some(&code) {
+            return;
+        }
+        let before = chosen.choice.codes.iter().take(position).copied();
+        let mut fixed: Vec<(usize, u16)> = before.enumerate().collect();
+        fixed.push((position, code));
+        let mut sampling = session.pack().sampling.clone();
+        sampling.seed = chosen.choice.seed;
+        self.wait_at(parent);
+        self.extend(parent, fixed, Origin::Chosen { position, code }, sampling);
+    }
+
+    /// The outcome of a candidate was painted already: taking it needs no prediction.
+    pub(super) fn take_candidate(&mut self, index: usize) {
+        let Some(session) = &mut self.model.session else {
+            return;
+        };
+        let current = session.current();
+        let outcomes = session.view(current).candidates.as_ref();
+        let Some(candidate) = outcomes.and_then(|all| all.get(index)) else {
+            return;
+        };
+        let candidate = candidate.candidate.clone();
+        let seed = session.pack().sampling.seed;
+        let origin = Origin::Chosen { position: 0, code: candidate.code };
+        let node = session.grow(current, origin, candidate.predictions, seed);
+        session.go_to(node, 0);
+        self.user_acts();
+        self.after_move();
+        self.model.player.playing = true;
+        self.model.player.shown_at = None;
+    }
+
+    pub(super) fn refine(&mut self) {
+        self.user_acts();
+        let Some(session) = &mut self.model.session else {
+            return;
+        };
+        for node in session.line() {
+            session.view_mut(node).refine_given_up = false;
+        }
+    }
+
+    pub(super) fn sampling_at(&self, parent: NodeId) -> Sampling {
+        let session = self.model.session.as_ref();
+        let mut sampling = session.map_or(
+            Sampling { temperature: 0.0, seed: 0, refine_steps: 1, guidance: 1.0 },
+            |session| session.pack().sampling.clone(),
+        );
+        // A branch keeps its seed further down.
+        if let Some(session) = session
+            && parent != Rollout::ROOT
+        {
+            sampling.seed = session.rollout.node(parent).choice.seed;
+        }
+        sampling
+    }
+
+    pub(super) fn extend(
+        &mut self,
+        parent: NodeId,
+        fixed: Vec<(usize, u16)>,
+        origin: Origin,
+        sampling: Sampling,
+    ) {
+        if self.model.jobs.extends(parent) && fixed.is_empty() && sampling == self.last_sampling {
+            return;
+        }
+        let Some(session) = &self.model.session else {
+            return;
+        };
+        if !session.pack().has_policy {
+            let reason = "This pack has no policy, so nothing can be predicted";
+            let details = self.report(reason);
+            self.model.toasts.error(reason, details);
+            return;
+        }
+        let request = Request::Extend {
+            path: session.path(parent),
+            parent,
+            fixed,
+            origin,
+            sampling: sampling.clone(),
+        };
+        self.last_sampling = sampling;
+        self.give_way();
+        let id = self.engine.send(request);
+        self.model.jobs.add(id, JobKind::Extend { parent }, false);
+    }
+
+    pub(super) fn play_pause(&mut self) {
+        let playing = self.model.player.playing || self.model.player.to_the_end;
+        self.user_acts();
+        if playing {
+            return;
+        }
+        let Some(session) = &mut self.model.session else {
+            return;
+        };
+        let complete = session.is_complete(session.tip());
+        let at_end = session.next_on_line().is_none() && session.frame() >= session.last_frame();
+        if complete && at_end {
+            session.seek(0);
+        }
+        self.model.player = Player {
+            playing: true,
+            to_the_end: !complete,
+            shown_at: None,
+            ..self.model.player.clone()
+        };
+    }
+}

@@ -1,0 +1,341 @@
+//! One rollout on the stage: where in its tree we are, which frame is shown, what is painted.
+
+use std::sync::Arc;
+
+use engine::craft::Task;
+use engine::media::{Clip, Fit, Frame};
+use engine::rollout::{
+    Candidate, ClipKey, ClipQuality, CodePrediction, NodeId, Origin, Path, Rollout, Sampling,
+    StoredClip,
+};
+use engine::worker::PackSummary;
+
+use crate::widgets::thumbnail::still;
+
+/// A starting frame that was chosen, before it is brought to the model's size.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    pub pixels: Arc<Frame>,
+    /// Where it came from, for people.
+    pub source: String,
+    pub task: Task,
+}
+
+/// One thing that could happen next, ready to show.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub candidate: Candidate,
+    /// The last frame of its coarse clip.
+    pub picture: Clip,
+}
+
+/// What is known of the pixels of one node.
+#[derive(Debug, Clone)]
+pub struct NodeView {
+    pub coarse_key: ClipKey,
+    pub refined_key: ClipKey,
+    pub coarse: Option<Clip>,
+    /// A preview or the refined clip.
+    pub refined: Option<StoredClip>,
+    pub candidates: Option<Vec<Outcome>>,
+    /// Refining failed or was cancelled by hand: not asked for again unless the user does.
+    pub refine_given_up: bool,
+    /// The same for candidates.
+    pub candidates_given_up: bool,
+    /// The same for the coarse clip.
+    pub coarse_given_up: bool,
+}
+
+impl NodeView {
+    pub fn is_refined(&self) -> bool {
+        self.refined.as_ref().is_some_and(|stored| stored.quality == ClipQuality::Refined)
+    }
+}
+
+/// A rollout and how it is looked at.
+///
+/// # Limitations
+/// Every clip that was shown stays in memory until another starting frame is chosen.
+pub struct Session {
+    pub rollout: Rollout,
+    pub picture: Picture,
+    pub fit: Fit,
+    /// The starting frame as the model sees it.
+    pub start: Clip,
+    /// The end of the line of clips that the strips show.
+    tip: NodeId,
+    /// Frame of the current clip, `0..frames_per_clip`.
+    frame: usize,
+    views: Vec<NodeView>,
+    history: Vec<NodeId>,
+    history_at: usize,
+    pack: Arc<PackSummary>,
+    refine: Sampling,
+}
+
+impl Session {
+    /// A rollout of nothing but `picture`, brought to the pack's size by `fit`.
+    pub fn new(picture: Picture, fit: Fit, pack: Arc<PackSummary>) -> Self {
+        let (height, width) = pack.frame_size;
+        let size = engine::media::FrameSize { height, width };
+        let start = Arc::new(fit.apply(&picture.pixels, size));
+        let rollout = Rollout::new(start.clone(), picture.source.clone(), picture.task);
+        let mut session = Self {
+            start: still((*start).clone()),
+            rollout,
+            picture,
+            fit,
+            tip: Rollout::ROOT,
+            frame: 0,
+            views: Vec::new(),
+            history: vec![Rollout::ROOT],
+            history_at: 0,
+            refine: pack.sampling.clone(),
+            pack,
+        };
+        session.views.push(session.view_of(Rollout::ROOT));
+        session
+    }
+
+    pub fn pack(&self) -> &PackSummary {
+        &self.pack
+    }
+
+    pub fn current(&self) -> NodeId {
+        self.rollout.current()
+    }
+
+    pub fn frame(&self) -> usize {
+        self.frame
+    }
+
+    /// The nodes that the strips show, first clip first.
+    pub fn line(&self) -> Vec<NodeId> {
+        self.rollout.line(self.tip)
+    }
+
+    pub fn tip(&self) -> NodeId {
+        self.tip
+    }
+
+    /// Place of the current clip on the line; `None` on the starting frame.
+    pub fn position(&self) -> Option<usize> {
+        self.line().iter().position(|node| *node == self.current())
+    }
+
+    pub fn view(&self, node: NodeId) -> &NodeView {
+        &self.views[node.0 as usize]
+    }
+
+    pub fn view_mut(&mut self, node: NodeId) -> &mut NodeView {
+        &mut self.views[node.0 as usize]
+    }
+
+    /// Clips from the starting frame to the end of the task.
+    pub fn clips_of_task(&self) -> usize {
+        let at = self.pack.tasks.iter().position(|task| *task == self.rollout.task);
+        at.and_then(|at| self.pack.clips_per_task.get(at).copied()).unwrap_or(1)
+    }
+
+    /// Whether the task is at its end at `node`.
+    pub fn is_complete(&self, node: NodeId) -> bool {
+        self.rollout.line(node).len() >= self.clips_of_task()
+    }
+
+    /// Places on the time axis: the task's clips, or more if there are more.
+    pub fn clips_on_axis(&self) -> usize {
+        self.clips_of_task().max(self.line().len()).max(1)
+    }
+
+    /// How far along the time axis we are, 0..1.
+    pub fn now(&self) -> f32 {
+        let Some(position) = self.position() else {
+            return 0.0;
+        };
+        let within = self.frame as f32 / self.last_frame().max(1) as f32;
+        (position as f32 + within) / self.clips_on_axis() as f32
+    }
+
+    /// Index of the last frame of a clip.
+    pub fn last_frame(&self) -> usize {
+        self.pack.frames_per_clip.saturating_sub(1)
+    }
+
+    /// The step of the codes that painted the frame on the stage.
+    pub fn step(&self) -> usize {
+        let steps = self.pack.steps_per_clip.max(1);
+        let per_step = (self.last_frame() / steps).max(1);
+        (self.frame.saturating_sub(1) / per_step).min(steps - 1)
+    }
+
+    /// Adds a predicted clip and, if we still are where it grew from, makes it the line's end.
+    pub fn grow(
+        &mut self,
+        parent: NodeId,
+        origin: Origin,
+        predictions: Vec<CodePrediction>,
+        seed: u64,
+    ) -> NodeId {
+        let node = self.rollout.grow(parent, origin, predictions, seed);
+        while self.views.len() < self.rollout.nodes().len() {
+            let next = NodeId(self.views.len() as u32);
+            self.views.push(self.view_of(next));
+        }
+        if self.current() == parent || self.tip == parent {
+            self.tip = node;
+        }
+        node
+    }
+
+    fn view_of(&self, node: NodeId) -> NodeView {
+        let path = self.rollout.path(node);
+        NodeView {
+            coarse_key: ClipKey::coarse(&self.pack.id, &path),
+            refined_key: ClipKey::refined(&self.pack.id, &path, &self.refine),
+            coarse: None,
+            refined: None,
+            candidates: None,
+            refine_given_up: false,
+            candidates_given_up: false,
+            coarse_given_up: false,
+        }
+    }
+
+    pub fn path(&self, node: NodeId) -> Path {
+        self.rollout.path(node)
+    }
+
+    /// Goes to a node; `frame` is clipped to the clip. Moves can be undone.
+    pub fn go_to(&mut self, node: NodeId, frame: usize) {
+        if node != self.current() {
+            self.history.truncate(self.history_at + 1);
+            self.history.push(node);
+            self.history_at = self.history.len() - 1;
+        }
+        self.put(node, frame);
+    }
+
+    fn put(&mut self, node: NodeId, frame: usize) {
+        self.rollout.go_to(node);
+        self.frame = if node == Rollout::ROOT { 0 } else { frame.min(self.last_frame()) };
+        let on_line = node == Rollout::ROOT || self.line().contains(&node);
+        if !on_line {
+            let mut tip = node;
+            while let Some(child) = self.rollout.node(tip).children.last() {
+                tip = *child;
+            }
+            self.tip = tip;
+        }
+    }
+
+    /// Returns to the node before the last move.
+    pub fn undo(&mut self) -> bool {
+        self.history_at.checked_sub(1).is_some_and(|at| self.revisit(at))
+    }
+
+    pub fn redo(&mut self) -> bool {
+        self.history_at + 1 < self.history.len() && self.revisit(self.history_at + 1)
+    }
+
+    fn revisit(&mut self, at: usize) -> bool {
+        self.history_at = at;
+        self.put(self.history[at], self.last_frame());
+        true
+    }
+
+    /// The next node of the line after the current one.
+    pub fn next_on_line(&self) -> Option<NodeId> {
+        let line = self.line();
+        let next = self.position().map_or(0, |position| position + 1);
+        line.get(next).copied()
+    }
+
+    /// One clip back, at its end: what the current clip started from.
+    pub fn back(&mut self) -> bool {
+        let Some(parent) = self.rollout.node(self.current()).parent else {
+            return false;
+        };
+        self.go_to(parent, self.last_frame());
+        true
+    }
+
+    /// Moves by whole frames along the line; false if its end (or start) stopped it.
+    pub fn move_by(&mut self, frames: i64) -> bool {
+        let line = self.line();
+        let per_clip = self.last_frame().max(1) as i64;
+        let now = self.position().map_or(0, |p| p as i64 * per_clip + self.frame as i64);
+        let end = line.len() as i64 * per_clip;
+        let wanted = now + frames;
+        self.seek(wanted.clamp(0, end));
+        (0..=end).contains(&wanted)
+    }
+
+    /// As [`Self::move_by`], but no further than there are pixels.
+    pub fn play_by(&mut self, frames: i64) -> bool {
+        let painted = self.next_on_line().is_some_and(|next| self.view(next).coarse.is_some());
+        let left = (self.last_frame() - self.frame.min(self.last_frame())) as i64;
+        if painted {
+            return self.move_by(frames);
+        }
+        let possible = if self.current() == Rollout::ROOT { 0 } else { left };
+        self.move_by(frames.min(possible));
+        frames <= possible
+    }
+
+    /// Goes to the frame `at` of the joined line, where neighbouring clips share a frame.
+    pub fn seek(&mut self, at: i64) {
+        let line = self.line();
+        let per_clip = self.last_frame().max(1) as i64;
+        if at <= 0 || line.is_empty() {
+            self.put(Rollout::ROOT, 0);
+            return;
+        }
+        // A shared frame belongs to the clip that ends with it.
+        let clip = ((at - 1) / per_clip).min(line.len() as i64 - 1);
+        self.put(line[clip as usize], (at - clip * per_clip) as usize);
+    }
+
+    /// Frame on the joined line that is shown now.
+    pub fn at(&self) -> i64 {
+        let per_clip = self.last_frame().max(1) as i64;
+        self.position().map_or(0, |p| p as i64 * per_clip + self.frame as i64)
+    }
+
+    /// The node of the clip stored under `key`, and whether it is the refined one.
+    pub fn node_of(&self, key: ClipKey) -> Option<(NodeId, bool)> {
+        self.views.iter().enumerate().find_map(|(index, view)| {
+            let node = NodeId(index as u32);
+            if node == Rollout::ROOT {
+                None
+            } else if view.refined_key == key {
+                Some((node, true))
+            } else if view.coarse_key == key {
+                Some((node, false))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Every node whose clip is stored under `key`: branches by seed share their coarse clip.
+    pub fn store(&mut self, key: ClipKey, stored: &StoredClip) {
+        for view in self.views.iter_mut().skip(1) {
+            if view.coarse_key == key {
+                view.coarse = Some(stored.clip.clone());
+            }
+            if view.refined_key == key {
+                view.refined = Some(stored.clone());
+            }
+        }
+    }
+
+    /// A picture for the node: how its clip ends, in the best pixels there are.
+    pub fn thumbnail(&self, node: NodeId) -> Option<Clip> {
+        if node == Rollout::ROOT {
+            return Some(self.start.clone());
+        }
+        let view = self.view(node);
+        let refined = view.refined.as_ref().map(|stored| &stored.clip);
+        refined.or(view.coarse.as_ref()).cloned()
+    }
+}

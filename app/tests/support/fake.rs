@@ -1,0 +1,253 @@
+//! An engine that follows a script: every request is answered at once, from what the test set.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::craft::Task;
+use engine::pack::PackId;
+use engine::rollout::{
+    Candidate, ClipKey, ClipQuality, CodePrediction, Path, Sampling, Stage, StoredClip,
+};
+use engine::worker::{Event, JobId, PackSummary, Progress, Request};
+use videoworld_studio::studio::Engine;
+
+use super::scene;
+
+/// Where all clips play: the environment of the gallery's first frame.
+const ENVIRONMENT: u64 = 1;
+
+/// How far refinement gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refining {
+    Done,
+    /// A preview after this many of 35 steps, then nothing more.
+    Stuck(usize),
+}
+
+/// What the engine has and does, shared with the test.
+pub struct Script {
+    pub refining: Refining,
+    /// Candidates are never answered.
+    pub mute_candidates: bool,
+    /// Why the pack cannot be opened.
+    pub pack_error: Option<String>,
+    pub events: VecDeque<Event>,
+    pub requests: Vec<Request>,
+    pub cancelled: HashSet<JobId>,
+    /// Clips that were computed and not found.
+    pub coarse_decodes: usize,
+    pub refined_decodes: usize,
+    pub restarts: usize,
+    store: HashMap<ClipKey, StoredClip>,
+    open: HashSet<JobId>,
+    next_job: u64,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            refining: Refining::Done,
+            mute_candidates: false,
+            pack_error: None,
+            events: VecDeque::new(),
+            requests: Vec::new(),
+            cancelled: HashSet::new(),
+            coarse_decodes: 0,
+            refined_decodes: 0,
+            restarts: 0,
+            store: HashMap::new(),
+            open: HashSet::new(),
+            next_job: 0,
+        }
+    }
+}
+
+pub type Shared = Rc<RefCell<Script>>;
+
+/// The window's end of the script.
+pub struct FakeEngine(pub Shared);
+
+pub fn pack() -> PackSummary {
+    PackSummary {
+        id: PackId([7; 32]),
+        name: "craft-mini".to_owned(),
+        licence: "MIT OR Apache-2.0".to_owned(),
+        frame_size: (64, 96),
+        coarse_size: (32, 48),
+        frames_per_clip: scene::FRAMES,
+        fps: 8.0,
+        steps_per_clip: 4,
+        codes_per_step: 4,
+        levels: vec![8, 5, 5, 5],
+        tasks: vec![Task::Airplane, Task::Tower],
+        clips_per_task: vec![7, 5],
+        sampling: Sampling { temperature: 0.8, seed: 7, refine_steps: 35, guidance: 1.0 },
+        device: "Test device (software)".to_owned(),
+        has_policy: true,
+        max_clips: 7,
+        has_refiner: true,
+    }
+}
+
+/// Codes of the clip after `index` others: near 100 times the action, apart by seed.
+fn predictions(index: usize, fixed: &[(usize, u16)], seed: u64) -> Vec<CodePrediction> {
+    (0..16)
+        .map(|position| {
+            let own = (index * 100 + (position * 7 + seed as usize * 3) % 40) as u16;
+            let chosen = fixed.iter().find(|(at, _)| *at == position).map(|(_, code)| *code);
+            let code = chosen.unwrap_or(own);
+            let probability = 0.55 + 0.4 * ((position * 5 + index) % 7) as f32 / 7.0;
+            CodePrediction {
+                code,
+                probability,
+                entropy_bits: 0.3 + 1.2 * ((position * 3 + index * 5) % 11) as f32 / 11.0,
+                alternatives: vec![(own, probability), (own + 1, 0.2), (own + 2, 0.1)],
+            }
+        })
+        .collect()
+}
+
+impl Script {
+    fn answer(&mut self, job: JobId, request: Request) {
+        self.open.insert(job);
+        match request {
+            Request::OpenPack(_) => match self.pack_error.clone() {
+                Some(reason) => {
+                    self.open.remove(&job);
+                    self.events.push_back(Event::Failed { job, reason });
+                    return;
+                }
+                None => self.events.push_back(Event::PackOpened { job, pack: Arc::new(pack()) }),
+            },
+            Request::Extend { path, parent, fixed, origin, sampling } => {
+                let predictions = predictions(path.clips.len(), &fixed, sampling.seed);
+                let codes = predictions.iter().map(|p| p.code).collect();
+                let seed = sampling.seed;
+                self.events.push_back(Event::Predicted { job, parent, origin, predictions, seed });
+                self.coarse(job, &path.then(codes, seed));
+            }
+            Request::Coarse { path, .. } => self.coarse(job, &path),
+            Request::Refine { path, sampling } => {
+                if !self.refine(job, &path, &sampling) {
+                    return;
+                }
+            }
+            Request::Candidates { path, parent, count, .. } => {
+                if self.mute_candidates {
+                    return;
+                }
+                let index = path.clips.len();
+                let candidates = (0..count)
+                    .map(|n| {
+                        let predictions = predictions(index, &[(0, (index * 100 + n) as u16)], 1);
+                        let codes = predictions.iter().map(|p| p.code).collect();
+                        self.coarse(job, &path.clone().then(codes, 7));
+                        Candidate {
+                            code: predictions[0].code,
+                            probability: 0.6 / (n as f32 * 2.0 + 1.0),
+                            predictions,
+                            outcome: scene::frame(
+                                ENVIRONMENT,
+                                (index + n) as f32,
+                                scene::SIZE,
+                                true,
+                            ),
+                        }
+                    })
+                    .collect();
+                self.events.push_back(Event::CandidatesReady { job, parent, candidates });
+            }
+            Request::Encode { .. } => {}
+        }
+        self.open.remove(&job);
+        self.events.push_back(Event::Finished { job });
+    }
+
+    fn coarse(&mut self, job: JobId, path: &Path) {
+        let key = ClipKey::coarse(&pack().id, path);
+        if !self.store.contains_key(&key) {
+            self.coarse_decodes += 1;
+            let clip = scene::clip(ENVIRONMENT, path.clips.len() - 1, true);
+            self.store.insert(key, StoredClip { clip, quality: ClipQuality::Coarse });
+        }
+        let quality = ClipQuality::Coarse;
+        self.events.push_back(Event::ClipReady { job, key, quality });
+    }
+
+    /// Whether the job came to its end.
+    fn refine(&mut self, job: JobId, path: &Path, sampling: &Sampling) -> bool {
+        let key = ClipKey::refined(&pack().id, path, sampling);
+        let quality = match self.refining {
+            Refining::Done => ClipQuality::Refined,
+            Refining::Stuck(step) => ClipQuality::Preview { step, of: 35 },
+        };
+        let known = self.store.get(&key).is_some_and(|stored| stored.quality >= quality);
+        if !known {
+            self.refined_decodes += 1;
+            let clip = scene::clip(ENVIRONMENT, path.clips.len() - 1, false);
+            self.store.insert(key, StoredClip { clip, quality });
+        }
+        if let Refining::Stuck(done) = self.refining {
+            let left = Some(Duration::from_secs(41));
+            let progress = Progress { stage: Stage::Refining, done, total: 35, left };
+            self.events.push_back(Event::Progressed { job, progress });
+        }
+        self.events.push_back(Event::ClipReady { job, key, quality });
+        self.refining == Refining::Done
+    }
+
+    /// Kills the engine: what it was asked for is never answered.
+    pub fn die(&mut self) {
+        self.open.clear();
+        let reason = "the graphics device was lost".to_owned();
+        self.events.push_back(Event::Died { reason });
+    }
+}
+
+impl Engine for FakeEngine {
+    fn send(&mut self, request: Request) -> JobId {
+        let mut script = self.0.borrow_mut();
+        script.next_job += 1;
+        let job = JobId(script.next_job);
+        script.requests.push(request.clone());
+        script.answer(job, request);
+        job
+    }
+
+    fn cancel(&mut self, job: JobId) {
+        let mut script = self.0.borrow_mut();
+        if script.open.remove(&job) {
+            script.cancelled.insert(job);
+            script.events.push_back(Event::Cancelled { job });
+        }
+    }
+
+    fn cancel_all(&mut self) {
+        let open: Vec<JobId> = self.0.borrow().open.iter().copied().collect();
+        for job in open {
+            self.cancel(job);
+        }
+    }
+
+    fn poll(&mut self) -> Option<Event> {
+        self.0.borrow_mut().events.pop_front()
+    }
+
+    fn clip(&self, key: ClipKey) -> Option<StoredClip> {
+        self.0.borrow().store.get(&key).cloned()
+    }
+
+    fn memory(&self) -> (usize, usize) {
+        (38 << 20, 512 << 20)
+    }
+
+    fn restart(&mut self) {
+        let mut script = self.0.borrow_mut();
+        script.restarts += 1;
+        let job = JobId(0);
+        script.events.push_back(Event::PackOpened { job, pack: Arc::new(pack()) });
+    }
+}
