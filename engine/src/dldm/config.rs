@@ -38,11 +38,6 @@ pub struct DldmConfig {
     pub attention_resolutions: Vec<usize>,
     /// Whether queries are standardised before the quantiser; see [`super::standardize`].
     pub standardize_z: bool,
-    /// Whether what the queries would read if nothing changed is taken off what they read: codes
-    /// then start out saying what happens, not what the scene looks like. Needs queries of
-    /// neighbouring steps.
-    #[serde(default)]
-    pub change_only_z: bool,
     /// Steps of a clip, first frame included, if the decoder learns a place for every step and
     /// token. The release's has none and must tell tokens apart by their content, which takes far
     /// longer to learn.
@@ -68,7 +63,6 @@ impl DldmConfig {
             resolution: 1024,
             attention_resolutions: vec![32],
             standardize_z: false,
-            change_only_z: false,
             decoder_places: None,
             residual_from_first_frame: false,
         }

@@ -7,7 +7,6 @@ use super::config::DldmConfig;
 use super::conv::{CausalConv3d, pointwise_conv};
 use super::decoder::Decoder;
 use super::encoder::Encoder;
-use super::qformer::QFormerKind;
 use super::quantizer::{Fsq, Quantized};
 use super::resnet::ResnetBlock;
 use super::standardize::Standardize;
@@ -53,16 +52,11 @@ pub struct Dldm {
     standardize: Option<Standardize>,
     #[module(skip)]
     fsq: Fsq,
-    change_only_z: bool,
     residual_from_first_frame: bool,
 }
 
 impl Dldm {
     pub(super) fn new(config: &DldmConfig, device: &Device) -> Self {
-        assert!(
-            !config.change_only_z || config.qformer == QFormerKind::QFormerAdjacentFSingleQ,
-            "only queries of neighbouring steps can be told what they read without a change"
-        );
         let dimensions = config.levels.len();
         let z_channels = config.z_channels;
         Self {
@@ -75,7 +69,6 @@ impl Dldm {
                 .standardize_z
                 .then(|| Standardize::new(dimensions, config.num_queries, device)),
             fsq: Fsq::new(&config.levels),
-            change_only_z: config.change_only_z,
             residual_from_first_frame: config.residual_from_first_frame,
         }
     }
@@ -206,22 +199,9 @@ impl Dldm {
 
     /// `[batch, step, channel, height, width]` to `[batch, dimension, token]`.
     fn query(&self, features: Tensor<5>) -> Tensor<3> {
-        let read = self.encoder.query(features.clone());
-        let read = match self.change_only_z {
-            true => read.clone() - self.read_of_still(features).reshape(read.dims()),
-            false => read,
-        };
-        let z = self.quant_conv.forward(read);
+        let z = self.quant_conv.forward(self.encoder.query(features));
         let [batch, tokens, dimensions, _, _] = z.dims();
         z.reshape([batch, tokens, dimensions]).swap_dims(1, 2)
-    }
-
-    /// What the queries read from each step followed by itself.
-    fn read_of_still(&self, features: Tensor<5>) -> Tensor<5> {
-        let [batch, steps, channels, height, width] = features.dims();
-        let earlier = features.narrow(1, 0, steps - 1);
-        let earlier = earlier.reshape([batch * (steps - 1), 1, channels, height, width]);
-        self.encoder.query(earlier.repeat_dim(1, 2))
     }
 
     /// `[batch, dimension, token]` to `[batch, token, z channel, 1, 1]`.

@@ -301,7 +301,6 @@ pub fn dldm_config(config: &Value) -> Result<DldmConfig, Failure> {
         resolution: size("resolution")?,
         attention_resolutions: levels(&config["attn_resolutions"])?,
         standardize_z: false,
-        change_only_z: false,
         decoder_places: None,
         residual_from_first_frame: false,
     };
