@@ -3,13 +3,16 @@
 //! Exit code 0 means done. Bad use and bad files end with exit code 2 and one sentence on standard
 //! error.
 
+mod bench;
 mod codes;
 mod craft;
 mod encode;
 mod engine_args;
+mod eval;
 mod info;
 mod progress;
 mod rollout;
+mod train;
 mod window;
 
 use std::process::ExitCode;
@@ -29,6 +32,12 @@ Examples:
                                            read the codes of a video
   videoworld-studio craft --out videos --count 5 --seed 1
                                            write craft-world videos with labels
+  videoworld-studio train all --run runs/mine --budget 120
+                                           train every stage, two hours in all
+  videoworld-studio train pack --run runs/mine --out my-pack
+                                           make a pack of what was trained so far
+  videoworld-studio eval craft --pack my-pack
+                                           measure a pack on unseen environments
   videoworld-studio info                   list devices, memory and the pack
 
 Without a display the studio does a rollout of a built-in starting frame and writes the result.";
@@ -57,6 +66,12 @@ enum Command {
     Encode(encode::Args),
     /// Write craft-world videos with labels
     Craft(craft::Args),
+    /// Train one stage, all of them, or make a pack of a run
+    Train(train::Args),
+    /// Measure a pack on environments that training never saw
+    Eval(eval::Args),
+    /// Measure how fast the pack computes here
+    Bench(bench::Args),
     /// List the devices, the memory and what the pack holds
     Info(info::Args),
 }
@@ -77,6 +92,9 @@ pub fn main() -> ExitCode {
         Some(Command::Rollout(args)) => rollout::run(&args),
         Some(Command::Encode(args)) => encode::run(&args),
         Some(Command::Craft(args)) => craft::run(&args),
+        Some(Command::Train(args)) => train::run(&args),
+        Some(Command::Eval(args)) => eval::run(&args),
+        Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Info(args)) => info::run(&args),
     };
     match done {
@@ -138,11 +156,13 @@ mod tests {
 
     #[test]
     fn bad_use_is_told_in_one_sentence() {
-        let cases: [(&[&str], &str); 4] = [
+        let cases: [(&[&str], &str); 6] = [
             (&["rollout"], "--out <DIR>"),
             (&["rollout", "--out", "x", "--device", "cuda"], "there is no device 'cuda'"),
             (&["rollout", "--out", "x", "--task", "kite"], "there is no task 'kite'"),
             (&["info", "--fast"], "--fast"),
+            (&["train", "warmpu", "--run", "x"], "there is no stage 'warmpu'"),
+            (&["eval", "code"], "there is no measure 'code'"),
         ];
         for (args, said) in cases {
             let sentence = sentence(args);
