@@ -49,6 +49,7 @@ fn tiny() -> Recipe {
         vdm,
         planner,
         batch: [2; 5],
+        joint_share: 0.5,
         policy_episodes: 5,
     }
 }

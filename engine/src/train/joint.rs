@@ -23,8 +23,6 @@ use crate::vdm::{Vdm, grey_hint};
 
 /// Weight of the diffusion loss beside the reconstruction's, as in the release.
 const DIFFUSION_WEIGHT: f32 = 10.0;
-/// Share of the stage that trains the dLDM too.
-const BOTH_SHARE: f64 = 0.4;
 /// Clips kept once the dLDM is frozen.
 const BANK: usize = 3000;
 const NEW_PER_ITERATION: usize = 4;
@@ -38,16 +36,26 @@ pub struct Joint {
     pub vdm: Vdm,
 }
 
-/// Trains `start` jointly. Clips are drawn at the first size, the dLDM sees them at
-/// the second.
+/// What the stage trains on, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Clips are drawn at this size; the dLDM sees them at `coarse_size`.
+    pub size: FrameSize,
+    pub coarse_size: FrameSize,
+    /// Share of the stage that trains the dLDM too.
+    pub both_share: f64,
+    /// Clips an iteration.
+    pub batch: usize,
+}
+
+/// Trains `start` jointly.
 ///
 /// # Errors
 /// See [`TrainError`].
 pub fn train(
     folder: &Path,
     start: Joint,
-    (size, coarse_size): (FrameSize, FrameSize),
-    batch: usize,
+    Settings { size, coarse_size, both_share, batch }: Settings,
     schedule: Schedule,
     device: &Device,
     on_tick: &mut dyn FnMut(&Tick),
@@ -62,7 +70,7 @@ pub fn train(
     let pool = ClipPool::start(Subject::Tasks, size, 9_000_000 + seed * 1000, 3000, 4 * batch);
     let mut bank = Bank::<3>::default();
     while !run.is_done() {
-        let frozen = run.progress() >= BOTH_SHARE;
+        let frozen = run.progress() >= both_share;
         if !frozen || bank.len() < BANK {
             let first = frozen && bank.is_empty();
             let count = if first {
