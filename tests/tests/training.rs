@@ -70,7 +70,8 @@ fn settings() -> PackSettings {
 }
 
 fn pack_of(run: &RunFolder, folder: &Path) -> Pack {
-    run.pack(folder, &settings(), &Device::flex(), &mut |_| {}).unwrap()
+    let pack = run.pack(folder, &settings(), &Device::flex(), &mut |_| {});
+    pack.expect("a run with a dLDM makes a pack")
 }
 
 #[test]
