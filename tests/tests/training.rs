@@ -70,7 +70,8 @@ fn settings() -> PackSettings {
 }
 
 fn pack_of(run: &RunFolder, folder: &Path) -> Pack {
-    run.pack(folder, &settings(), &Device::flex(), &mut |_| {}).unwrap()
+    let pack = run.pack(folder, &settings(), &Device::flex(), &mut |_| {});
+    pack.expect("a run with a dLDM makes a pack")
 }
 
 #[test]
@@ -154,6 +155,9 @@ fn a_stage_goes_on_from_its_checkpoint() {
     let ticks = train(&run, Stage::Warmup, 3);
     assert_eq!(ticks.last().expect("two more iterations").iteration, 3);
     let log = std::fs::read_to_string(run.stage(Stage::Warmup).join("log.csv")).unwrap();
-    let logged: Vec<&str> = log.lines().skip(1).filter_map(|l| l.split(',').next()).collect();
-    assert_eq!(logged, ["1", "3"]);
+    let iteration = |line: &str| line.split(',').next().and_then(|cell| cell.parse().ok());
+    let logged: Vec<usize> = log.lines().skip(1).filter_map(iteration).collect();
+    // A slow machine logs the second iteration too; none is ever logged twice.
+    assert!(logged.is_sorted_by(|a, b| a < b), "{logged:?}");
+    assert_eq!((logged.first(), logged.last()), (Some(&1), Some(&3)));
 }

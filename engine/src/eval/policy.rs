@@ -53,7 +53,7 @@ pub fn policy(
         Row::new("next code right (control: most frequent code per position)", Unit::Share, found)
             .beside(frequent)
             .floor(Floor::AtLeast(1.5 * frequent)),
-        Row::new("the same on seen environments", Unit::Share, accuracy(planner, &seen, networks)),
+        Row::new("the same on the training split", Unit::Share, accuracy(planner, &seen, networks)),
         Row::new(
             "most frequent code per position and task",
             Unit::Share,
