@@ -3,6 +3,7 @@
 pub mod atlas;
 pub mod craft;
 pub mod dldm;
+pub mod eval;
 pub mod gpu;
 pub mod media;
 pub mod pack;

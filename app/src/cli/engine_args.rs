@@ -6,6 +6,7 @@ use anyhow::Result;
 use engine::gpu::{self, DeviceChoice};
 use engine::pack::Pack;
 use engine::rollout::{ClipStore, PackModels, Runner};
+#[cfg(feature = "window")]
 use engine::worker::PackSource;
 
 /// Enough for the clips of a whole task at any size a pack may have.
@@ -22,6 +23,7 @@ pub struct EngineArgs {
 }
 
 impl EngineArgs {
+    #[cfg(feature = "window")]
     pub fn source(&self) -> PackSource {
         self.pack.clone().map_or(PackSource::Embedded, PackSource::Folder)
     }

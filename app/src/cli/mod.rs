@@ -3,13 +3,16 @@
 //! Exit code 0 means done. Bad use and bad files end with exit code 2 and one sentence on standard
 //! error.
 
+mod bench;
 mod codes;
 mod craft;
 mod encode;
 mod engine_args;
+mod eval;
 mod info;
 mod progress;
 mod rollout;
+mod train;
 mod window;
 
 use std::process::ExitCode;
@@ -29,6 +32,12 @@ Examples:
                                            read the codes of a video
   videoworld-studio craft --out videos --count 5 --seed 1
                                            write craft-world videos with labels
+  videoworld-studio train all --run runs/mine --budget 120
+                                           train every stage, two hours in all
+  videoworld-studio train pack --run runs/mine --out my-pack
+                                           make a pack of what was trained so far
+  videoworld-studio eval craft --pack my-pack
+                                           measure a pack on unseen environments
   videoworld-studio info                   list devices, memory and the pack
 
 Without a display the studio does a rollout of a built-in starting frame and writes the result.";
@@ -57,6 +66,12 @@ enum Command {
     Encode(encode::Args),
     /// Write craft-world videos with labels
     Craft(craft::Args),
+    /// Train one stage, all of them, or make a pack of a run
+    Train(train::Args),
+    /// Measure a pack on environments that training never saw
+    Eval(eval::Args),
+    /// Measure how fast the pack computes here
+    Bench(bench::Args),
     /// List the devices, the memory and what the pack holds
     Info(info::Args),
 }
@@ -77,17 +92,33 @@ pub fn main() -> ExitCode {
         Some(Command::Rollout(args)) => rollout::run(&args),
         Some(Command::Encode(args)) => encode::run(&args),
         Some(Command::Craft(args)) => craft::run(&args),
+        Some(Command::Train(args)) => train::run(&args),
+        Some(Command::Eval(args)) => eval::run(&args),
+        Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Info(args)) => info::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&format!("{error:#}")),
+        Err(error) => failed(&sentence(&error)),
     }
 }
 
 fn failed(sentence: &str) -> ExitCode {
     eprintln!("{sentence}");
     ExitCode::from(FAILED)
+}
+
+/// What went wrong with its causes, those left out that are told already.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| {
+        if told.is_empty() {
+            cause
+        } else if told.contains(&cause) {
+            told
+        } else {
+            format!("{told}: {cause}")
+        }
+    })
 }
 
 /// clap's explanation without its frame: what is wrong and its tip, in one line.
@@ -125,18 +156,35 @@ mod tests {
 
     #[test]
     fn bad_use_is_told_in_one_sentence() {
-        let cases: [(&[&str], &str); 5] = [
+        let cases: [(&[&str], &str); 6] = [
             (&["rollout"], "--out <DIR>"),
-            (&["rolout"], "rollout"),
             (&["rollout", "--out", "x", "--device", "cuda"], "there is no device 'cuda'"),
             (&["rollout", "--out", "x", "--task", "kite"], "there is no task 'kite'"),
             (&["info", "--fast"], "--fast"),
+            (&["train", "warmpu", "--run", "x"], "there is no stage 'warmpu'"),
+            (&["eval", "code"], "there is no measure 'code'"),
         ];
         for (args, said) in cases {
             let sentence = sentence(args);
             assert!(sentence.contains(said), "{args:?}: {sentence}");
             assert!(!sentence.contains('\n') && !sentence.starts_with("error"), "{sentence}");
         }
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let cause = std::io::Error::other("the disk is full");
+        let error = anyhow::Error::from(cause).context("x could not be written: the disk is full");
+        assert_eq!(super::sentence(&error), "x could not be written: the disk is full");
+        let error = anyhow::anyhow!("the disk is full").context("x could not be written");
+        assert_eq!(super::sentence(&error), "x could not be written: the disk is full");
+    }
+
+    #[test]
+    fn a_misspelt_subcommand_is_no_picture() {
+        let cli = Cli::try_parse_from(["videoworld-studio", "rolout"]).expect("could be a file");
+        let error = window::run(cli.window).expect_err("no such file").to_string();
+        assert!(error.contains("rolout") && error.contains("--help"), "{error}");
     }
 
     #[test]

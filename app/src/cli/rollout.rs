@@ -3,7 +3,7 @@
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use engine::craft::{Episode, Split, Task};
 use engine::media::{self, Clip, Fit, Frame};
 use engine::pack::Pack;
@@ -61,7 +61,13 @@ pub fn parse_fit(name: &str) -> Result<Fit, String> {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    // A bad picture is told before the networks are loaded.
+    // What is wrong with the arguments is told before the networks are loaded.
+    if args.clips == Some(0) {
+        bail!("--clips must be at least 1");
+    }
+    let out = &args.out;
+    std::fs::create_dir_all(out)
+        .map_err(|error| anyhow!("{} could not be written: {error}", out.display()))?;
     let picture = args.frame.as_deref().map(media::load_image).transpose()?;
     let (pack, runner) = args.engine.runner()?;
     let summary = runner.pack().clone();
@@ -70,7 +76,6 @@ pub fn run(args: &Args) -> Result<()> {
         None => *summary.tasks.first().context("the pack knows no task")?,
     };
     let clips = match (args.clips, summary.clips_of(task)) {
-        (Some(0), _) => bail!("--clips must be at least 1"),
         (Some(clips), _) => clips,
         (None, Some(clips)) => clips,
         (None, None) => bail!("this pack does not know the task {}", task.label()),
@@ -196,10 +201,11 @@ impl Output<'_> {
         Ok(())
     }
 
-    /// The last frame of every clip, a row a kind of video.
+    /// The last frame of every clip, a row a kind of video, all at the refined video's size.
     fn sheet(&self, videos: &[&Vec<Clip>]) -> Result<()> {
+        let size = self.runner.pack().frame_size();
         let last = videos.iter().flat_map(|clips| clips.iter().filter_map(|c| c.last()));
-        let frames: Vec<Frame> = last.cloned().collect();
+        let frames: Vec<Frame> = last.map(|frame| Fit::Crop.apply(frame, size)).collect();
         let columns = frames.len() / videos.len();
         let sheet = media::contact_strip(&frames, columns);
         Ok(media::write_png(&self.folder.join("sheet.png"), &sheet)?)

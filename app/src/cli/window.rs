@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use engine::media::Fit;
 
 use super::engine_args::EngineArgs;
@@ -20,6 +20,12 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
+    if let Some(frame) = args.frame.as_deref().filter(|frame| !frame.exists()) {
+        bail!(
+            "there is no file {} (a subcommand goes before its options); see videoworld-studio --help",
+            frame.display()
+        );
+    }
     match open_window(&args) {
         Ok(()) => Ok(()),
         Err(reason) => {

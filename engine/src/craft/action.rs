@@ -119,9 +119,6 @@ impl Action {
 
     /// Whether it belongs to no task.
     pub fn is_free(self) -> bool {
-        matches!(
-            self,
-            Self::FreeFold | Self::PushBlock | Self::MoveBlock | Self::WaveHand
-        )
+        matches!(self, Self::FreeFold | Self::PushBlock | Self::MoveBlock | Self::WaveHand)
     }
 }

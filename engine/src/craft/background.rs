@@ -22,10 +22,8 @@ pub struct Background {
 impl Background {
     pub fn new(environment: &Environment, size: Size) -> Self {
         let margin = (0.004 * size.height as f32).ceil() as usize + 2;
-        let wide = Size {
-            height: size.height + 2 * margin as u32,
-            width: size.width + 2 * margin as u32,
-        };
+        let wide =
+            Size { height: size.height + 2 * margin as u32, width: size.width + 2 * margin as u32 };
         let view = View::new(&environment.camera, size);
         let shift = pt(margin as f32, margin as f32);
         // Fine texture is averaged away rather than left to flicker at small sizes.
@@ -39,9 +37,7 @@ impl Background {
             for i in 0..samples * samples {
                 let sub = pt((i % samples) as f32 + 0.5, (i / samples) as f32 + 0.5);
                 let pixel = pt(x as f32, y as f32) + sub * (1.0 / samples as f32) - shift;
-                sum += environment
-                    .texture
-                    .at(view.on_table(pixel), environment.texture_seed);
+                sum += environment.texture.at(view.on_table(pixel), environment.texture_seed);
             }
             environment.table * (sum / (samples * samples) as f32)
         };
@@ -76,10 +72,7 @@ fn light_map(e: &Environment, size: Size, view: &View) -> Vec<Colour> {
     let mut light = Vec::with_capacity((size.width * size.height) as usize);
     for y in 0..size.height {
         for x in 0..size.width {
-            let centred = pt(
-                (x as f32 + 0.5 - 0.5 * w) / h,
-                (y as f32 + 0.5 - 0.5 * h) / h,
-            );
+            let centred = pt((x as f32 + 0.5 - 0.5 * w) / h, (y as f32 + 0.5 - 0.5 * h) / h);
             let lamp = 1.0 + e.light.gradient * centred.dot(e.light.towards);
             let corner = 1.0 - 0.22 * centred.dot(centred).min(1.0);
             let mut strength = e.light.strength * lamp * corner;
@@ -118,34 +111,16 @@ fn paint_distractor(
             let body = seen(vec![pt(-0.17, -r), pt(0.11, -r), pt(0.11, r), pt(-0.17, r)]);
             shadowed(canvas, &body, 0.5);
             canvas.fill(&body, 1.0, None, colour);
-            let top = seen(vec![
-                pt(-0.17, -r),
-                pt(0.11, -r),
-                pt(0.11, -0.3 * r),
-                pt(-0.17, -0.3 * r),
-            ]);
+            let top =
+                seen(vec![pt(-0.17, -r), pt(0.11, -r), pt(0.11, -0.3 * r), pt(-0.17, -0.3 * r)]);
             canvas.fill(&top, 1.0, None, colour * 1.35);
-            let low = seen(vec![
-                pt(-0.17, 0.4 * r),
-                pt(0.11, 0.4 * r),
-                pt(0.11, r),
-                pt(-0.17, r),
-            ]);
+            let low = seen(vec![pt(-0.17, 0.4 * r), pt(0.11, 0.4 * r), pt(0.11, r), pt(-0.17, r)]);
             canvas.fill(&low, 1.0, None, colour * 0.7);
             let cone = seen(vec![pt(0.11, -r), pt(0.155, 0.0), pt(0.11, r)]);
             canvas.fill(&cone, 1.0, None, Colour::hsl(0.09, 0.45, 0.72));
-            let lead = seen(vec![
-                pt(0.141, -0.3 * r),
-                pt(0.155, 0.0),
-                pt(0.141, 0.3 * r),
-            ]);
+            let lead = seen(vec![pt(0.141, -0.3 * r), pt(0.155, 0.0), pt(0.141, 0.3 * r)]);
             canvas.fill(&lead, 1.0, None, colour * 0.3);
-            let ferrule = seen(vec![
-                pt(-0.19, -r),
-                pt(-0.165, -r),
-                pt(-0.165, r),
-                pt(-0.19, r),
-            ]);
+            let ferrule = seen(vec![pt(-0.19, -r), pt(-0.165, -r), pt(-0.165, r), pt(-0.19, r)]);
             canvas.fill(&ferrule, 1.0, None, Colour([0.5, 0.5, 0.48]));
             let rubber = seen(capsule(pt(-0.205, 0.0), pt(-0.19, 0.0), r, r));
             canvas.fill(&rubber, 1.0, None, Colour::hsl(0.98, 0.45, 0.68));
@@ -189,24 +164,14 @@ fn paint_distractor(
             let disc = seen(ellipse(pt(0.0, 0.0), 0.042, 0.042, 0.0));
             shadowed(canvas, &disc, 0.35);
             canvas.fill(&disc, 1.0, None, metal);
-            canvas.fill(
-                &seen(ellipse(pt(0.0, 0.0), 0.034, 0.034, 0.0)),
-                1.0,
-                None,
-                metal * 0.8,
-            );
+            canvas.fill(&seen(ellipse(pt(0.0, 0.0), 0.034, 0.034, 0.0)), 1.0, None, metal * 0.8);
             canvas.fill(
                 &seen(ellipse(pt(0.002, 0.002), 0.031, 0.031, 0.0)),
                 1.0,
                 None,
                 metal * 1.12,
             );
-            canvas.fill(
-                &seen(ellipse(pt(0.0, 0.0), 0.008, 0.02, 0.4)),
-                0.5,
-                None,
-                metal * 0.6,
-            );
+            canvas.fill(&seen(ellipse(pt(0.0, 0.0), 0.008, 0.02, 0.4)), 0.5, None, metal * 0.6);
         }
     }
 }

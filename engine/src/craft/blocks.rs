@@ -54,15 +54,7 @@ pub struct Placing {
 
 impl Block {
     fn waiting(shape: Shape, size: [f32; 3], colour: usize, at: Point) -> Self {
-        Self {
-            shape,
-            width: size[0],
-            depth: size[1],
-            height: size[2],
-            colour,
-            at,
-            lift: 0.0,
-        }
+        Self { shape, width: size[0], depth: size[1], height: size[2], colour, at, lift: 0.0 }
     }
 }
 
@@ -113,13 +105,7 @@ pub fn scene(task: Task) -> Vec<Block> {
 pub fn placing(action: Action, done: &[Action]) -> Option<Placing> {
     use Action::*;
     let before = |a: Action| done.iter().filter(|&&d| d == a).count();
-    let place = |block, x: f32, lift: f32| {
-        Some(Placing {
-            block,
-            to: pt(x, GROUND),
-            lift,
-        })
-    };
+    let place = |block, x: f32, lift: f32| Some(Placing { block, to: pt(x, GROUND), lift });
     let level = done.len() as f32 * LEVEL;
     let (body, back) = (LEG, LEG + 0.16);
     let shoulder = LEG + 0.22;

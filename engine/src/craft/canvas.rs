@@ -96,17 +96,10 @@ impl Canvas {
             }
             let line = row * row_length;
             for x in start..end {
-                let at = Point {
-                    x: (x as f32 + 0.5) / samples,
-                    y,
-                };
+                let at = Point { x: (x as f32 + 0.5) / samples, y };
                 let colour = paint(at);
                 let sample = &mut self.data[line + x];
-                *sample = if alpha >= 1.0 {
-                    colour
-                } else {
-                    sample.mix(colour, alpha)
-                };
+                *sample = if alpha >= 1.0 { colour } else { sample.mix(colour, alpha) };
             }
             if let (Some(things), Some(thing)) = (&mut self.things, thing) {
                 things[line + start..line + end].fill(thing);
@@ -124,12 +117,7 @@ impl Canvas {
         const RINGS: usize = 3;
         for ring in (1..=RINGS).rev() {
             let outer = grown(polygon, reach * ring as f32 / RINGS as f32);
-            self.fill(
-                &outer,
-                strength / RINGS as f32,
-                None,
-                Colour([0.0, 0.0, 0.01]),
-            );
+            self.fill(&outer, strength / RINGS as f32, None, Colour([0.0, 0.0, 0.01]));
         }
     }
 
@@ -155,20 +143,14 @@ impl Canvas {
         const BANDS: usize = 3;
         let mut bounds = [f32::MAX, f32::MAX, f32::MIN, f32::MIN];
         for p in polygons.iter().flatten() {
-            bounds = [
-                bounds[0].min(p.x),
-                bounds[1].min(p.y),
-                bounds[2].max(p.x),
-                bounds[3].max(p.y),
-            ];
+            bounds =
+                [bounds[0].min(p.x), bounds[1].min(p.y), bounds[2].max(p.x), bounds[3].max(p.y)];
         }
         let radius = (blur * 0.5).round().max(0.0) as usize;
         let reach = 2.0 * radius as f32 + 1.0;
         let limit = |v: f32, most: usize| (v.max(0.0) as usize).min(most);
-        let (x0, y0) = (
-            limit(bounds[0] - reach, self.width),
-            limit(bounds[1] - reach, self.height),
-        );
+        let (x0, y0) =
+            (limit(bounds[0] - reach, self.width), limit(bounds[1] - reach, self.height));
         let (x1, y1) = (
             limit(bounds[2] + reach + 1.0, self.width),
             limit(bounds[3] + reach + 1.0, self.height),
@@ -203,20 +185,8 @@ impl Canvas {
         if radius > 0 {
             for _ in 0..2 {
                 let width = self.width;
-                box_blur(
-                    &self.shade,
-                    &mut self.blurred,
-                    radius,
-                    (y0, y1, width),
-                    (x0, x1, 1),
-                );
-                box_blur(
-                    &self.blurred,
-                    &mut self.shade,
-                    radius,
-                    (x0, x1, 1),
-                    (y0, y1, width),
-                );
+                box_blur(&self.shade, &mut self.blurred, radius, (y0, y1, width), (x0, x1, 1));
+                box_blur(&self.blurred, &mut self.shade, radius, (x0, x1, 1), (y0, y1, width));
             }
         }
         let row = self.width * self.samples;
@@ -263,10 +233,7 @@ impl Canvas {
     /// The finished picture: each pixel times the light that falls on it.
     pub fn finish(&self, light: &[Colour]) -> Frame {
         let pixels = self.resolved();
-        let bytes = pixels
-            .iter()
-            .zip(light)
-            .flat_map(|(&p, &l)| (p * l).srgb8());
+        let bytes = pixels.iter().zip(light).flat_map(|(&p, &l)| (p * l).srgb8());
         Frame::from_raw(self.width as u32, self.height as u32, bytes.collect())
             .expect("three bytes for every pixel")
     }
@@ -323,9 +290,7 @@ fn box_blur(
     for line in lines.0..lines.1 {
         let base = line * lines.2;
         let at = |i: usize| base + i * along.2;
-        let mut sum: f32 = (along.0..along.1.min(along.0 + radius))
-            .map(|i| from[at(i)])
-            .sum();
+        let mut sum: f32 = (along.0..along.1.min(along.0 + radius)).map(|i| from[at(i)]).sum();
         for i in along.0..along.1 {
             if i + radius < along.1 {
                 sum += from[at(i + radius)];

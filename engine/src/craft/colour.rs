@@ -79,17 +79,9 @@ static ENCODED: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 fn decoded(v: f32) -> f32 {
-    if v <= 0.04045 {
-        v / 12.92
-    } else {
-        ((v + 0.055) / 1.055).powf(2.4)
-    }
+    if v <= 0.04045 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) }
 }
 
 fn encoded(v: f32) -> f32 {
-    if v <= 0.003_130_8 {
-        v.max(0.0) * 12.92
-    } else {
-        1.055 * v.powf(1.0 / 2.4) - 0.055
-    }
+    if v <= 0.003_130_8 { v.max(0.0) * 12.92 } else { 1.055 * v.powf(1.0 / 2.4) - 0.055 }
 }

@@ -129,11 +129,7 @@ impl Environment {
     /// The environment of a seed.
     pub fn sample(split: Split, seed: u64) -> Self {
         let id = mixed(seed, 0xE9_51 + u64::from(split == Split::Test));
-        let mut draw = Draw {
-            rng: ChaCha8Rng::seed_from_u64(id),
-            split,
-            cells: Vec::new(),
-        };
+        let mut draw = Draw { rng: ChaCha8Rng::seed_from_u64(id), split, cells: Vec::new() };
         let texture = match split {
             Split::Train => Texture::TRAIN[draw.rng.random_range(0..Texture::TRAIN.len())],
             Split::Test => Texture::TEST[draw.rng.random_range(0..Texture::TEST.len())],
@@ -278,25 +274,17 @@ fn light(draw: &mut Draw) -> Light {
         colour: Colour([1.0 + 0.07 * warmth, 1.0, 1.0 - 0.10 * warmth]),
         softness: draw.range(0.014, 0.03),
         gradient: draw.range(0.08, 0.26),
-        window: draw.rng.random_bool(0.4).then(|| {
-            (
-                draw.range(0.5, 1.2),
-                draw.range(-0.3, 0.3),
-                draw.range(0.10, 0.22),
-            )
-        }),
+        window: draw
+            .rng
+            .random_bool(0.4)
+            .then(|| (draw.range(0.5, 1.2), draw.range(-0.3, 0.3), draw.range(0.10, 0.22))),
     }
 }
 
 fn distractors(draw: &mut Draw) -> Vec<Distractor> {
     use DistractorKind::*;
-    let mut places = [
-        pt(-0.66, -0.40),
-        pt(0.66, -0.40),
-        pt(-0.02, -0.47),
-        pt(0.69, 0.02),
-        pt(-0.70, -0.02),
-    ];
+    let mut places =
+        [pt(-0.66, -0.40), pt(0.66, -0.40), pt(-0.02, -0.47), pt(0.69, 0.02), pt(-0.70, -0.02)];
     places.shuffle(&mut draw.rng);
     let count = draw.rng.random_range(1..4);
     let mut kinds = [Pencil, Cup, Eraser, Coin];
@@ -306,11 +294,7 @@ fn distractors(draw: &mut Draw) -> Vec<Distractor> {
             let hue = draw.hue();
             // A cup is big: it stays in a far corner.
             let corner = places[i].y < -0.3 && places[i].x.abs() > 0.5;
-            let kind = if kinds[i] == Cup && !corner {
-                Coin
-            } else {
-                kinds[i]
-            };
+            let kind = if kinds[i] == Cup && !corner { Coin } else { kinds[i] };
             Distractor {
                 kind,
                 at: places[i] + pt(draw.range(-0.03, 0.03), draw.range(-0.02, 0.02)),

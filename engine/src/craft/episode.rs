@@ -128,17 +128,9 @@ impl Episode {
         let last_rest = *self.rests.last().expect("an episode has a first rest");
         let taken = hold_point(&before, &doing, 0.0).0;
         // The hand leaves to the side where it took hold; from the middle, to where it came from.
-        let side = if taken.x.abs() > 0.05 {
-            taken.x
-        } else {
-            last_rest.x
-        };
+        let side = if taken.x.abs() > 0.05 { taken.x } else { last_rest.x };
         self.rests.push(resting(side.signum(), &after, rng));
-        self.steps.push(Step {
-            action,
-            doing,
-            motion,
-        });
+        self.steps.push(Step { action, doing, motion });
         self.stills.push(after);
     }
 
@@ -167,11 +159,7 @@ impl Episode {
 
     /// The same actions, moved the same way, in the environment of another episode.
     pub fn with_environment(&self, other: &Self) -> Self {
-        Self {
-            split: other.split,
-            environment: other.environment.clone(),
-            ..self.clone()
-        }
+        Self { split: other.split, environment: other.environment.clone(), ..self.clone() }
     }
 
     /// The actions and movements of another episode in this environment.
@@ -200,11 +188,8 @@ impl Episode {
         let mut clip = CraftClip::default();
         for i in 0..FRAMES_PER_CLIP {
             // The end of a clip is the start of the next one, by construction and not only by rounding.
-            let scene = if i + 1 == FRAMES_PER_CLIP {
-                self.scene(k + 1, 0)
-            } else {
-                self.scene(k, i)
-            };
+            let scene =
+                if i + 1 == FRAMES_PER_CLIP { self.scene(k + 1, 0) } else { self.scene(k, i) };
             clip.frames.push(renderer.render(&scene));
             let masks = masks.then(|| Masks {
                 paper: renderer.mask(Thing::Paper),
@@ -227,11 +212,7 @@ impl Episode {
     /// What there is to see at frame `i` (0 to 15) of clip `k`, or at the very end.
     pub(super) fn scene(&self, k: usize, i: usize) -> Scene {
         let start = self.moment(k);
-        if i == 0 {
-            start.scene()
-        } else {
-            self.steps[k].scene(&start, self.rests[k + 1], i)
-        }
+        if i == 0 { start.scene() } else { self.steps[k].scene(&start, self.rests[k + 1], i) }
     }
 
     /// The moment before clip `k`.
@@ -247,8 +228,7 @@ impl Episode {
     /// The actions that the state before clip `k` allows; none for free motions.
     pub fn next_actions(&self, k: usize) -> Vec<Action> {
         let done = &self.actions()[..k];
-        self.task
-            .map_or_else(Vec::new, |task| plan::next(task, done))
+        self.task.map_or_else(Vec::new, |task| plan::next(task, done))
     }
 
     /// The same episode up to clip `k`, then another of [`Episode::next_actions`], then the task's end in some order.
@@ -279,9 +259,7 @@ impl Episode {
         };
         let actions = self.actions();
         let done = &actions[..k];
-        let others = plan::next(task, done)
-            .into_iter()
-            .filter(|&a| a != actions[k]);
+        let others = plan::next(task, done).into_iter().filter(|&a| a != actions[k]);
         others
             .filter_map(|action| task_step(action, done, done))
             .map(|doing| self.stills[k].after(&doing))
@@ -302,10 +280,7 @@ fn finish_plan(task: Task, actions: &mut Vec<Action>, rng: &mut ChaCha8Rng) {
 
 fn jittered(mut blocks: Vec<Block>, rng: &mut ChaCha8Rng) -> Vec<Block> {
     for block in &mut blocks {
-        block.at += pt(
-            rng.random_range(-0.015..0.015),
-            rng.random_range(-0.015..0.015),
-        );
+        block.at += pt(rng.random_range(-0.015..0.015), rng.random_range(-0.015..0.015));
     }
     blocks
 }
@@ -314,16 +289,12 @@ fn jittered(mut blocks: Vec<Block>, rng: &mut ChaCha8Rng) -> Vec<Block> {
 mod tests {
     use super::*;
 
-    const SIZE: Size = Size {
-        height: 64,
-        width: 96,
-    };
+    const SIZE: Size = Size { height: 64, width: 96 };
 
     fn several() -> Vec<Episode> {
         let tasks = Task::ALL.iter().zip(3..);
-        let mut all: Vec<_> = tasks
-            .map(|(&task, seed)| Episode::sample(task, Split::Train, seed))
-            .collect();
+        let mut all: Vec<_> =
+            tasks.map(|(&task, seed)| Episode::sample(task, Split::Train, seed)).collect();
         all.extend((0..4).map(|seed| Episode::free(Split::Test, seed)));
         all
     }
@@ -353,9 +324,8 @@ mod tests {
     #[test]
     fn tasks_differ_in_order_and_free_motions_belong_to_none() {
         for task in Task::ALL {
-            let orders: std::collections::HashSet<_> = (0..40)
-                .map(|seed| Episode::sample(task, Split::Train, seed).actions())
-                .collect();
+            let orders: std::collections::HashSet<_> =
+                (0..40).map(|seed| Episode::sample(task, Split::Train, seed).actions()).collect();
             assert!(orders.len() >= 4, "{task:?}: {}", orders.len());
         }
         for seed in 0..20 {
@@ -374,10 +344,7 @@ mod tests {
         let (a, b) = (episode.clip(3, SIZE), moved.clip(3, SIZE));
         assert_ne!(a.frames, b.frames);
         for (a, b) in a.labels.iter().zip(&b.labels) {
-            assert_eq!(
-                (a.action, a.key_step, &a.state),
-                (b.action, b.key_step, &b.state)
-            );
+            assert_eq!((a.action, a.key_step, &a.state), (b.action, b.key_step, &b.state));
         }
         assert_eq!(other.with_actions_of(&episode), moved);
     }

@@ -28,11 +28,7 @@ pub(super) fn scattered(rng: &mut ChaCha8Rng) -> Vec<Block> {
         let block = Block {
             shape,
             width,
-            depth: if shape == Shape::Drum {
-                width
-            } else {
-                rng.random_range(0.11..0.17)
-            },
+            depth: if shape == Shape::Drum { width } else { rng.random_range(0.11..0.17) },
             height: rng.random_range(0.10..0.24),
             colour: blocks.len(),
             at: pt(rng.random_range(-0.5..0.5), rng.random_range(-0.12..0.34)),
@@ -100,24 +96,14 @@ fn carry(blocks: &[Block], rng: &mut ChaCha8Rng) -> (Action, Doing) {
             let to = moved.at + if rng.random() { way } else { -way };
             let clear = (1..=4).all(|i| free_at(moved.at.lerp(to, i as f32 / 4.0)));
             if to.x.abs() < 0.5 && (-0.14..0.36).contains(&to.y) && clear {
-                let carry = Doing::Carry {
-                    block,
-                    to,
-                    lift: 0.0,
-                    hop: 0.0,
-                };
+                let carry = Doing::Carry { block, to, lift: 0.0, hop: 0.0 };
                 return (Action::PushBlock, carry);
             }
             continue;
         }
         let to = pt(rng.random_range(-0.5..0.5), rng.random_range(-0.12..0.34));
         if free_at(to) {
-            let carry = Doing::Carry {
-                block,
-                to,
-                lift: 0.0,
-                hop: rng.random_range(0.10..0.22),
-            };
+            let carry = Doing::Carry { block, to, lift: 0.0, hop: rng.random_range(0.10..0.22) };
             return (Action::MoveBlock, carry);
         }
     }

@@ -32,11 +32,7 @@ impl Point {
     /// The same direction at length one; zero stays zero.
     pub fn unit(self) -> Self {
         let length = self.length();
-        if length > 0.0 {
-            self * (1.0 / length)
-        } else {
-            self
-        }
+        if length > 0.0 { self * (1.0 / length) } else { self }
     }
 
     /// A quarter turn, x towards y.
@@ -100,11 +96,7 @@ impl Line {
     /// The line through two points whose positive side holds `towards`.
     pub fn through(a: Point, b: Point, towards: Point) -> Self {
         let normal = (b - a).perp().unit();
-        let normal = if normal.dot(towards - a) < 0.0 {
-            -normal
-        } else {
-            normal
-        };
+        let normal = if normal.dot(towards - a) < 0.0 { -normal } else { normal };
         Self { origin: a, normal }
     }
 
@@ -119,10 +111,7 @@ impl Line {
 
     /// The line moved along its normal.
     pub fn moved(&self, by: f32) -> Self {
-        Self {
-            origin: self.origin + self.normal * by,
-            normal: self.normal,
-        }
+        Self { origin: self.origin + self.normal * by, normal: self.normal }
     }
 }
 
@@ -160,19 +149,12 @@ pub fn clip(polygon: &[Point], line: &Line) -> Polygon {
             kept.push(a.lerp(b, da / (da - db)));
         }
     }
-    if inside && kept.len() >= 3 {
-        kept
-    } else {
-        Vec::new()
-    }
+    if inside && kept.len() >= 3 { kept } else { Vec::new() }
 }
 
 /// Both parts of a convex polygon: (positive side, negative side).
 pub fn split(polygon: &[Point], line: &Line) -> (Polygon, Polygon) {
-    let opposite = Line {
-        origin: line.origin,
-        normal: -line.normal,
-    };
+    let opposite = Line { origin: line.origin, normal: -line.normal };
     (clip(polygon, line), clip(polygon, &opposite))
 }
 
@@ -209,18 +191,11 @@ pub fn grown(polygon: &[Point], by: f32) -> Polygon {
     let count = polygon.len();
     (0..count)
         .map(|i| {
-            let (before, here, after) = (
-                polygon[(i + count - 1) % count],
-                polygon[i],
-                polygon[(i + 1) % count],
-            );
+            let (before, here, after) =
+                (polygon[(i + count - 1) % count], polygon[i], polygon[(i + 1) % count]);
             let outward = |a: Point, b: Point| {
                 let normal = (b - a).perp().unit();
-                if normal.dot(middle - a) > 0.0 {
-                    -normal
-                } else {
-                    normal
-                }
+                if normal.dot(middle - a) > 0.0 { -normal } else { normal }
             };
             let (first, second) = (outward(before, here), outward(here, after));
             let sum = first + second;
@@ -274,13 +249,7 @@ mod tests {
 
     #[test]
     fn a_hull_drops_inner_points() {
-        let points = [
-            pt(0.0, 0.0),
-            pt(2.0, 0.0),
-            pt(1.0, 0.5),
-            pt(2.0, 2.0),
-            pt(0.0, 2.0),
-        ];
+        let points = [pt(0.0, 0.0), pt(2.0, 0.0), pt(1.0, 0.5), pt(2.0, 2.0), pt(0.0, 2.0)];
         assert_eq!(hull(&points).len(), 4);
     }
 }

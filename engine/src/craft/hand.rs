@@ -55,30 +55,10 @@ impl Hand {
         let thumb_joint = (0.078, 0.060 + 0.010 * o);
         let thumb_tip = (0.012 + 0.028 * o, 0.016 + 0.050 * o);
         let fingers = vec![
-            (
-                place(0.105, -0.048),
-                spread((0.036, -0.050), (0.038, -0.078)),
-                0.0185,
-                0.0145,
-            ),
-            (
-                place(0.092, -0.026),
-                spread((0.012, -0.032), (0.004, -0.040)),
-                0.0200,
-                0.0160,
-            ),
-            (
-                place(0.088, 0.000),
-                spread((0.000, -0.010), (-0.008, -0.003)),
-                0.0205,
-                0.0165,
-            ),
-            (
-                place(0.095, 0.026),
-                spread((0.002, 0.010), (0.004, 0.032)),
-                0.0200,
-                0.0160,
-            ),
+            (place(0.105, -0.048), spread((0.036, -0.050), (0.038, -0.078)), 0.0185, 0.0145),
+            (place(0.092, -0.026), spread((0.012, -0.032), (0.004, -0.040)), 0.0200, 0.0160),
+            (place(0.088, 0.000), spread((0.000, -0.010), (-0.008, -0.003)), 0.0205, 0.0165),
+            (place(0.095, 0.026), spread((0.002, 0.010), (0.004, 0.032)), 0.0200, 0.0160),
         ];
         Shape {
             thumb: [
@@ -136,18 +116,8 @@ impl Hand {
         let lit = e.skin * 1.09;
         let light = e.light.towards * (0.006 * s);
         let rim = 0.0038 * s;
-        paint(
-            view,
-            canvas,
-            &super::geometry::grown(&shape.wrist, rim * 0.6),
-            edge,
-        );
-        paint(
-            view,
-            canvas,
-            &super::geometry::grown(&shape.palm, rim * 0.6),
-            edge,
-        );
+        paint(view, canvas, &super::geometry::grown(&shape.wrist, rim * 0.6), edge);
+        paint(view, canvas, &super::geometry::grown(&shape.palm, rim * 0.6), edge);
         paint(view, canvas, &shape.wrist, e.skin * 0.95);
         for &(a, b, ra, rb) in &shape.fingers {
             paint(view, canvas, &capsule(a, b, ra * s, rb * s), edge);
@@ -156,58 +126,26 @@ impl Hand {
             let bright = capsule(a + light, b + light, ra * s * 0.5, rb * s * 0.45);
             blend(view, canvas, &bright, 0.5, lit);
             let back = (a - b).unit();
-            let nail = ellipse(
-                b + back * (0.003 * s),
-                0.0085 * s,
-                0.0068 * s,
-                back.y.atan2(back.x),
-            );
-            blend(
-                view,
-                canvas,
-                &nail,
-                0.55,
-                Colour([1.0, 0.82, 0.76]).mix(e.skin, 0.35),
-            );
+            let nail =
+                ellipse(b + back * (0.003 * s), 0.0085 * s, 0.0068 * s, back.y.atan2(back.x));
+            blend(view, canvas, &nail, 0.55, Colour([1.0, 0.82, 0.76]).mix(e.skin, 0.35));
         }
         paint(view, canvas, &shape.palm, e.skin);
         let place =
             |x: f32, y: f32| shape.origin + pt(x * s, y * shape.flip * s).rotated(shape.turn);
         let middle = place(0.130, 0.0) + light * 1.6;
-        blend(
-            view,
-            canvas,
-            &ellipse(middle, 0.042 * s, 0.036 * s, shape.turn),
-            0.45,
-            lit,
-        );
+        blend(view, canvas, &ellipse(middle, 0.042 * s, 0.036 * s, shape.turn), 0.45, lit);
         for y in [-0.048, -0.025, 0.001, 0.026] {
             let knuckle = ellipse(place(0.092, y), 0.009 * s, 0.008 * s, shape.turn);
             blend(view, canvas, &knuckle, 0.22, e.skin * 0.8);
         }
         let dark = e.sleeve * 0.62;
-        paint(
-            view,
-            canvas,
-            &super::geometry::grown(&shape.sleeve[0], rim * 0.7),
-            dark,
-        );
+        paint(view, canvas, &super::geometry::grown(&shape.sleeve[0], rim * 0.7), dark);
         paint(view, canvas, &shape.sleeve[0], e.sleeve);
         let along = place(0.23, 0.0) + light * 3.0;
         let away = place(0.95, 0.0) + light * 5.0;
-        blend(
-            view,
-            canvas,
-            &capsule(along, away, 0.026 * s, 0.045 * s),
-            0.35,
-            e.sleeve * 1.3,
-        );
-        paint(
-            view,
-            canvas,
-            &super::geometry::grown(&shape.sleeve[1], rim * 0.5),
-            dark,
-        );
+        blend(view, canvas, &capsule(along, away, 0.026 * s, 0.045 * s), 0.35, e.sleeve * 1.3);
+        paint(view, canvas, &super::geometry::grown(&shape.sleeve[1], rim * 0.5), dark);
         paint(view, canvas, &shape.sleeve[1], e.sleeve * 1.16);
     }
 }

@@ -61,14 +61,10 @@ pub enum State {
 impl State {
     pub(super) fn of(scene: &Scene) -> Self {
         match &scene.craft {
-            Craft::Paper { stack, fold, .. } => Self::Paper {
-                layers: stack.layers.clone(),
-                fold: *fold,
-            },
-            Craft::Blocks { blocks, held } => Self::Blocks {
-                blocks: blocks.clone(),
-                held: *held,
-            },
+            Craft::Paper { stack, fold, .. } => {
+                Self::Paper { layers: stack.layers.clone(), fold: *fold }
+            }
+            Craft::Blocks { blocks, held } => Self::Blocks { blocks: blocks.clone(), held: *held },
         }
     }
 }

@@ -71,11 +71,7 @@ impl Moment<'_> {
     pub(super) fn scene(&self) -> Scene {
         Scene {
             craft: self.craft(),
-            hand: Some(Hand {
-                at: self.rest,
-                height: 0.02,
-                open: 1.0,
-            }),
+            hand: Some(Hand { at: self.rest, height: 0.02, open: 1.0 }),
             time: self.time,
         }
     }
@@ -88,10 +84,7 @@ impl Moment<'_> {
                 curl: 1.0,
                 curl_left: self.curl_left,
             },
-            Still::Blocks(blocks) => Craft::Blocks {
-                blocks: blocks.clone(),
-                held: None,
-            },
+            Still::Blocks(blocks) => Craft::Blocks { blocks: blocks.clone(), held: None },
         }
     }
 }
@@ -117,11 +110,7 @@ impl Step {
                 open: 1.0 - smooth((t * 1.6 - 0.6).clamp(0.0, 1.0)),
             }
         } else if at <= to {
-            Hand {
-                at: point,
-                height: height + 0.01,
-                open: self.doing.openness(),
-            }
+            Hand { at: point, height: height + 0.01, open: self.doing.openness() }
         } else {
             let t = (at - to) / (1.0 - to);
             Hand {
@@ -130,11 +119,7 @@ impl Step {
                 open: smooth((t * 2.0).min(1.0)),
             }
         };
-        Scene {
-            craft: self.craft(start, done, at / from),
-            hand: Some(hand),
-            time: start.time + i,
-        }
+        Scene { craft: self.craft(start, done, at / from), hand: Some(hand), time: start.time + i }
     }
 
     fn craft(&self, start: &Moment, done: f32, approach: f32) -> Craft {
@@ -155,10 +140,7 @@ impl Step {
                 let (at, lift) = carried(&blocks[block], doing, done);
                 blocks[block].at = at;
                 blocks[block].lift = lift;
-                Craft::Blocks {
-                    blocks,
-                    held: (done > 0.0 && done < 1.0).then_some(block),
-                }
+                Craft::Blocks { blocks, held: (done > 0.0 && done < 1.0).then_some(block) }
             }
             _ => start.craft(),
         }
@@ -198,12 +180,7 @@ impl Still {
     pub(super) fn after(&self, doing: &Doing) -> Self {
         match (self, doing) {
             (Self::Paper(stack), Doing::Fold(fold)) => Self::Paper(stack.folded(fold)),
-            (
-                Self::Blocks(blocks),
-                &Doing::Carry {
-                    block, to, lift, ..
-                },
-            ) => {
+            (Self::Blocks(blocks), &Doing::Carry { block, to, lift, .. }) => {
                 let mut blocks = blocks.clone();
                 blocks[block].at = to;
                 blocks[block].lift = lift;
@@ -251,20 +228,14 @@ pub(super) fn hold_point(still: &Still, doing: &Doing, done: f32) -> (Point, f32
                 let beside = at + pt(way * 0.5 * b.width, 0.03 - 0.45 * RISE * b.height);
                 (beside, 0.4 * b.height)
             } else {
-                (
-                    at + pt(0.0, 0.012 - RISE * (lift + 0.92 * b.height)),
-                    lift + b.height,
-                )
+                (at + pt(0.0, 0.012 - RISE * (lift + 0.92 * b.height)), lift + b.height)
             }
         }
         (_, Doing::Wave(points)) => {
             let t = 2.0 * PI * done;
             let middle = points[0];
             let swing = points[1];
-            (
-                middle + swing * t.sin() + swing.perp() * (0.4 * (1.0 - t.cos())),
-                0.12,
-            )
+            (middle + swing * t.sin() + swing.perp() * (0.4 * (1.0 - t.cos())), 0.12)
         }
         _ => (pt(0.0, 0.3), 0.0),
     }
@@ -296,8 +267,5 @@ pub(super) fn resting(side: f32, still: &Still, rng: &mut ChaCha8Rng) -> Point {
         Still::Paper(_) => (0.47, 0.22),
         Still::Blocks(_) => (0.44, 0.34),
     };
-    pt(
-        side * (x + rng.random_range(-0.03..0.03)),
-        y + rng.random_range(-0.05..0.05),
-    )
+    pt(side * (x + rng.random_range(-0.03..0.03)), y + rng.random_range(-0.05..0.05))
 }

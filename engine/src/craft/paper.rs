@@ -98,10 +98,7 @@ impl Stack {
                 continue;
             }
             let (over, under) = split(&layer.polygon, &fold.line);
-            let part = |polygon| Layer {
-                polygon,
-                ..layer.clone()
-            };
+            let part = |polygon| Layer { polygon, ..layer.clone() };
             if !under.is_empty() {
                 still.push(part(under));
             }
@@ -148,36 +145,21 @@ impl Layer {
 fn reflected_frame(sheet: &[Point; 3], line: &Line) -> [Point; 3] {
     let map = |p: Point| sheet[0] + sheet[1] * p.x + sheet[2] * p.y;
     let origin = map(line.reflect(pt(0.0, 0.0)));
-    [
-        origin,
-        map(line.reflect(pt(1.0, 0.0))) - origin,
-        map(line.reflect(pt(0.0, 1.0))) - origin,
-    ]
+    [origin, map(line.reflect(pt(1.0, 0.0))) - origin, map(line.reflect(pt(0.0, 1.0))) - origin]
 }
 
 impl Fold {
     fn new(line: Line) -> Self {
-        Self {
-            line,
-            behind: false,
-            takes: Takes::All,
-            halves: false,
-        }
+        Self { line, behind: false, takes: Takes::All, halves: false }
     }
 
     fn behind(line: Line) -> Self {
-        Self {
-            behind: true,
-            ..Self::new(line)
-        }
+        Self { behind: true, ..Self::new(line) }
     }
 
     /// A fold over any line.
     pub fn free(line: Line, behind: bool) -> Self {
-        Self {
-            behind,
-            ..Self::new(line)
-        }
+        Self { behind, ..Self::new(line) }
     }
 
     /// The fold that an action makes; `to_left` tells which way the airplane was halved.
@@ -203,11 +185,7 @@ impl Fold {
             Self {
                 takes: Takes::Half(u8::from(!rear)),
                 behind: rear,
-                ..Self::new(Line::through(
-                    pt(s * 0.014, -h),
-                    pt(s * 0.07, h),
-                    pt(s * w, h),
-                ))
+                ..Self::new(Line::through(pt(s * 0.014, -h), pt(s * 0.07, h), pt(s * w, h)))
             }
         };
         let level = |y: f32| Line::through(pt(-1.0, y), pt(1.0, y), pt(0.0, 1.0));
@@ -237,18 +215,14 @@ impl Fold {
     pub fn grip(&self, moving: &[Layer]) -> Point {
         let far = self.reach(moving);
         let points = moving.iter().flat_map(|layer| &layer.polygon).copied();
-        let tips: Vec<_> = points
-            .filter(|&p| self.line.distance(p) > far - 0.02)
-            .collect();
+        let tips: Vec<_> = points.filter(|&p| self.line.distance(p) > far - 0.02).collect();
         super::geometry::centre(&tips)
     }
 
     /// Distance from the crease to the farthest point that moves.
     pub fn reach(&self, moving: &[Layer]) -> f32 {
         let points = moving.iter().flat_map(|layer| &layer.polygon);
-        points
-            .map(|&p| self.line.distance(p))
-            .fold(0.0_f32, f32::max)
+        points.map(|&p| self.line.distance(p)).fold(0.0_f32, f32::max)
     }
 }
 
@@ -292,30 +266,16 @@ impl Bend {
         };
         let (sin, cos) = self.turned[strip].sin_cos();
         let along = distance - start;
-        Lifted {
-            at: foot + line.normal * (x + along * cos),
-            height: z + along * sin,
-        }
+        Lifted { at: foot + line.normal * (x + along * cos), height: z + along * sin }
     }
 
     /// One strip of a polygon, flat, or empty.
     pub fn strip(&self, line: &Line, polygon: &[Point], strip: usize) -> Polygon {
-        let start = if strip == 0 {
-            0.0
-        } else {
-            self.ends[strip - 1]
-        };
+        let start = if strip == 0 { 0.0 } else { self.ends[strip - 1] };
         let lower = clip(polygon, &line.moved(start));
         let end = line.moved(self.ends[strip]);
-        let end = Line {
-            origin: end.origin,
-            normal: -end.normal,
-        };
-        if lower.is_empty() {
-            lower
-        } else {
-            clip(&lower, &end)
-        }
+        let end = Line { origin: end.origin, normal: -end.normal };
+        if lower.is_empty() { lower } else { clip(&lower, &end) }
     }
 
     /// Whether a strip shows its lower side.
@@ -360,10 +320,7 @@ mod tests {
             })
         };
         let orders = plan::orders(Task::Airplane);
-        let left: Vec<_> = orders
-            .iter()
-            .filter(|o| o.contains(&Action::HalveToLeft))
-            .collect();
+        let left: Vec<_> = orders.iter().filter(|o| o.contains(&Action::HalveToLeft)).collect();
         let first = bounds(&end(left[0]));
         for order in left {
             for (a, b) in bounds(&end(order)).iter().zip(&first) {

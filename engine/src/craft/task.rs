@@ -14,13 +14,7 @@ pub enum Task {
 }
 
 impl Task {
-    pub const ALL: [Self; 5] = [
-        Self::Airplane,
-        Self::Boat,
-        Self::Tower,
-        Self::Horse,
-        Self::Person,
-    ];
+    pub const ALL: [Self; 5] = [Self::Airplane, Self::Boat, Self::Tower, Self::Horse, Self::Person];
 
     /// What a person reads.
     pub fn label(self) -> &'static str {
@@ -49,15 +43,9 @@ impl std::str::FromStr for Task {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|task| task.name() == name)
-            .ok_or_else(|| {
-                let names: Vec<_> = Self::ALL.iter().map(|task| task.name()).collect();
-                format!(
-                    "there is no task '{name}'; choose one of {}",
-                    names.join(", ")
-                )
-            })
+        Self::ALL.into_iter().find(|task| task.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|task| task.name()).collect();
+            format!("there is no task '{name}'; choose one of {}", names.join(", "))
+        })
     }
 }

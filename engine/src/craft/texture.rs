@@ -20,13 +20,8 @@ pub enum Texture {
 }
 
 impl Texture {
-    pub const TRAIN: [Self; 5] = [
-        Self::Planks,
-        Self::Felt,
-        Self::Linen,
-        Self::Terrazzo,
-        Self::Slate,
-    ];
+    pub const TRAIN: [Self; 5] =
+        [Self::Planks, Self::Felt, Self::Linen, Self::Terrazzo, Self::Slate];
     pub const TEST: [Self; 4] = [Self::Walnut, Self::Denim, Self::Marble, Self::Cork];
 
     /// Whether it is wood, which comes in brown only.
@@ -144,10 +139,7 @@ fn cells(p: Point, seed: u32) -> (f32, f32) {
     for dy in -1..=1 {
         for dx in -1..=1 {
             let (cx, cy) = (x + dx, y + dy);
-            let at = pt(
-                cx as f32 + hash(cx, cy, seed),
-                cy as f32 + hash(cx, cy, seed ^ 0x55),
-            );
+            let at = pt(cx as f32 + hash(cx, cy, seed), cy as f32 + hash(cx, cy, seed ^ 0x55));
             let distance = (p - at).length();
             if distance < first {
                 second = first;

@@ -142,7 +142,7 @@ impl CrossAttention {
     pub fn forward(&self, x: Tensor<5>, context: Tensor<3>) -> Tensor<5> {
         let [batch, time, channels, height, width] = x.dims();
         let tokens = context.dims()[1];
-        assert!(tokens % time == 0, "{tokens} tokens do not divide among {time} frames");
+        assert!(tokens.is_multiple_of(time), "{tokens} tokens do not divide among {time} frames");
         let device = x.device();
 
         let q = self.q_proj.forward(self.norm.forward(x.clone()));

@@ -22,6 +22,8 @@ pub mod standardize;
 
 mod decoder;
 mod encoder;
+#[cfg(test)]
+mod tests;
 mod tokenizer;
 
 use crate::weights::KeyTable;

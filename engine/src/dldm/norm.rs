@@ -27,7 +27,7 @@ impl CausalNormalize {
     }
 
     pub fn new(channels: usize, num_groups: usize, device: &Device) -> Self {
-        assert!(channels % num_groups == 0, "{channels} channels in {num_groups} groups");
+        assert!(channels.is_multiple_of(num_groups), "{channels} channels in {num_groups} groups");
         let norm = Affine {
             weight: Initializer::Ones.init([channels], device),
             bias: Initializer::Zeros.init([channels], device),

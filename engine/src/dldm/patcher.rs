@@ -38,7 +38,7 @@ impl HaarPatcher {
             1 => video,
             _ => Tensor::cat(vec![first.repeat_dim(2, p - 1), video], 2),
         };
-        let (t, h, w) = ((frames + p - 1) / p, height / p, width / p);
+        let (t, h, w) = (frames.div_ceil(p), height / p, width / p);
         let cubes: Tensor<8> = video.reshape([batch, channels, t, p, h, p, w, p]);
         let cubes = cubes.permute([0, 2, 3, 5, 7, 1, 4, 6]); // [b, t, pt, ph, pw, c, h, w]
         let rows: Tensor<3> = cubes.reshape([batch * t, p * p * p, channels * h * w]);

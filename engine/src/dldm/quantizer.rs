@@ -55,7 +55,7 @@ impl Fsq {
         let device = z.device();
         let half = |l: usize| (l as f64 - 1.0) * (1.0 + EPSILON) / 2.0;
         // An even number of levels has none in the middle: shift by half a step.
-        let offset = |l: usize| if l % 2 == 0 { 0.5 } else { 0.0 };
+        let offset = |l: usize| if l.is_multiple_of(2) { 0.5 } else { 0.0 };
         let half_width = self.row(&device, |_, l| half(l));
         let offsets = self.row(&device, |_, l| offset(l));
         let shift = self.row(&device, |_, l| (offset(l) / half(l)).atanh());

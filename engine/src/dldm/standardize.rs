@@ -10,7 +10,8 @@ use burn::tensor::{Device, Tensor};
 
 /// Share of a batch in the running statistics.
 const MOMENTUM: f32 = 0.05;
-const EPSILON: f32 = 1e-5;
+/// Small beside the variance of fresh queries, which is far below that of trained ones.
+const EPSILON: f32 = 1e-9;
 
 /// Running mean and variance a query and code dimension.
 #[derive(Module, Debug)]

@@ -18,6 +18,12 @@ impl FrameSize {
     pub fn of(frame: &Frame) -> Self {
         Self { height: frame.height(), width: frame.width() }
     }
+
+    /// Of a video `[batch, channel, time, height, width]`.
+    pub fn of_video(video: &burn::tensor::Tensor<5>) -> Self {
+        let [_, _, _, height, width] = video.dims();
+        Self { height: height as u32, width: width as u32 }
+    }
 }
 
 /// Width first, as people write it.

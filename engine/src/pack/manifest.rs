@@ -111,7 +111,8 @@ impl Manifest {
         must(self.tasks.iter().all(|t| t.clips > 0), "a task has no clips")?;
         must(self.dldm.num_queries > 0 && self.dldm.patch_size > 0, "the dLDM has no codes")?;
         must(
-            self.frames_per_clip > 1 && (self.frames_per_clip - 1) % self.dldm.patch_size == 0,
+            self.frames_per_clip > 1
+                && (self.frames_per_clip - 1).is_multiple_of(self.dldm.patch_size),
             "frames_per_clip must be one more than a multiple of the dLDM's patch size",
         )?;
         let vocabulary: Option<usize> =
@@ -121,7 +122,9 @@ impl Manifest {
             "the vocabulary must have 1 to 65536 codes",
         )?;
         let divides = |size: FrameSize, by: usize| {
-            by > 0 && size.height as usize % by == 0 && size.width as usize % by == 0
+            by > 0
+                && (size.height as usize).is_multiple_of(by)
+                && (size.width as usize).is_multiple_of(by)
         };
         let nonzero = |size: FrameSize| size.height > 0 && size.width > 0;
         must(nonzero(self.frame_size) && nonzero(self.coarse_size), "a frame has no pixels")?;
@@ -136,7 +139,7 @@ impl Manifest {
                 "frame_size must be a multiple of the video VAE's compression and the patch",
             )?;
             must(
-                (self.frames_per_clip - 1) % vdm.vae.temporal_compression() == 0,
+                (self.frames_per_clip - 1).is_multiple_of(vdm.vae.temporal_compression()),
                 "frames_per_clip must be one more than a multiple of the video VAE's compression",
             )?;
             must(

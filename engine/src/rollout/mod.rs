@@ -1,6 +1,5 @@
 //! Rollouts: a tree of clips grown from one starting frame, and the calls that predict and paint them.
 
-mod base64;
 #[cfg(test)]
 pub(crate) mod fake;
 mod key;

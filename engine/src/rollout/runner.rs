@@ -56,6 +56,10 @@ impl Runner {
         self.models.pack()
     }
 
+    pub fn models(&self) -> &dyn Models {
+        self.models.as_ref()
+    }
+
     pub fn store(&self) -> &ClipStore {
         &self.store
     }

@@ -4,9 +4,11 @@
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{ClipChoice, CodePrediction, NodeId, Origin, Rollout, Sampling, base64};
+use super::{ClipChoice, CodePrediction, NodeId, Origin, Rollout, Sampling};
 use crate::craft::Task;
 use crate::media::{self, MediaError};
 
@@ -92,7 +94,7 @@ impl Session {
             sampling: self.sampling.clone(),
             current: rollout.current(),
             clips: clips.collect(),
-            start_frame: base64::encode(&media::png_bytes(&rollout.start)?),
+            start_frame: STANDARD.encode(media::png_bytes(&rollout.start)?),
         };
         Ok(serde_json::to_string_pretty(&file).expect("plain data is always JSON"))
     }
@@ -108,8 +110,9 @@ impl Session {
             return Err(SessionError::Newer { path: name.to_owned(), found: format.format });
         }
         let file: SessionFile = serde_json::from_str(text).map_err(|e| foreign(e.to_string()))?;
-        let png = base64::decode(&file.start_frame)
-            .ok_or_else(|| foreign("its starting frame is damaged".to_owned()))?;
+        let png = STANDARD
+            .decode(&file.start_frame)
+            .map_err(|_| foreign("its starting frame is damaged".to_owned()))?;
         let start = media::image_from_bytes(&png, "the starting frame inside")?;
         let mut clips = Vec::with_capacity(file.clips.len());
         for clip in file.clips {

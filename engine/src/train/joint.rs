@@ -23,8 +23,6 @@ use crate::vdm::{Vdm, grey_hint};
 
 /// Weight of the diffusion loss beside the reconstruction's, as in the release.
 const DIFFUSION_WEIGHT: f32 = 10.0;
-/// Share of the stage that trains the dLDM too.
-const BOTH_SHARE: f64 = 0.4;
 /// Clips kept once the dLDM is frozen.
 const BANK: usize = 3000;
 const NEW_PER_ITERATION: usize = 4;
@@ -38,22 +36,31 @@ pub struct Joint {
     pub vdm: Vdm,
 }
 
-/// Trains `start` jointly. Clips are drawn at the first size, the dLDM sees them at
-/// the second.
+/// What the stage trains on, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Clips are drawn at this size; the dLDM sees them at `coarse_size`.
+    pub size: FrameSize,
+    pub coarse_size: FrameSize,
+    /// Share of the stage that trains the dLDM too.
+    pub both_share: f64,
+    /// Clips an iteration.
+    pub batch: usize,
+}
+
+/// Trains `start` jointly.
 ///
 /// # Errors
 /// See [`TrainError`].
 pub fn train(
     folder: &Path,
     start: Joint,
-    (size, coarse_size): (FrameSize, FrameSize),
-    batch: usize,
+    Settings { size, coarse_size, both_share, batch }: Settings,
     schedule: Schedule,
     device: &Device,
     on_tick: &mut dyn FnMut(&Tick),
 ) -> Result<Joint, TrainError> {
     let plain = device.clone();
-    let pixels = [size.height as usize, size.width as usize];
     let vae = start.vdm.vae.clone();
     let mut run = Run::open("joint", folder, start, schedule, on_tick)?;
     run.model.vdm.vae = vae.clone().no_grad();
@@ -63,7 +70,7 @@ pub fn train(
     let pool = ClipPool::start(Subject::Tasks, size, 9_000_000 + seed * 1000, 3000, 4 * batch);
     let mut bank = Bank::<3>::default();
     while !run.is_done() {
-        let frozen = run.progress() >= BOTH_SHARE;
+        let frozen = run.progress() >= both_share;
         if !frozen || bank.len() < BANK {
             let first = frozen && bank.is_empty();
             let count = if first {
@@ -84,7 +91,7 @@ pub fn train(
                 let weight = moving_weight(&small);
                 let error = (out.recon.clone() - small).abs() * weight.clone();
                 let reconstruction = error.mean() / weight.mean();
-                let hint = vae.encode_whole(grey_hint(out.recon.inner(), pixels));
+                let hint = vae.encode_whole(grey_hint(out.recon.inner(), size));
                 let context = run.model.vdm.dit.pad_context(run.model.dldm.connect(out.codes));
                 let (target, hint) = (target.autodiff(), Some(hint.autodiff()));
                 let diffusion = diffusion_loss(&run.model.vdm, target, hint, context, &mut rng);
@@ -98,7 +105,7 @@ pub fn train(
             let dldm = run.model.dldm.valid();
             let codes = dldm.quantize(dldm.encode(small.clone()).z).codes;
             let coarse = dldm.decode_from_frame(small.slice_dim(2, 0..1), codes.clone());
-            let hint = vae.encode_whole(grey_hint(coarse, pixels));
+            let hint = vae.encode_whole(grey_hint(coarse, size));
             bank.add([target, hint, codes.unsqueeze_dims(&[3, 4])]);
         }
         let [target, hint, codes] = bank.draw(batch, &mut rng);

@@ -3,6 +3,7 @@
 //! A run folder holds one folder a stage with its checkpoint, log and plot. Every stage resumes.
 
 mod joint;
+mod pack;
 mod plot;
 mod policy;
 mod pool;
@@ -14,6 +15,7 @@ mod warmup;
 
 use std::path::{Path, PathBuf};
 
+pub use pack::PackSettings;
 pub use policy::{EncodedTask, PolicyBatch, encode_episode, encode_many};
 pub use pool::{ClipPool, Subject, stack};
 pub use run::{Run, Schedule, Tick};
@@ -30,6 +32,8 @@ pub enum TrainError {
     Diverged { stage: &'static str, iteration: usize },
     #[error("stage {stage} builds on {needs}, which has no checkpoint in {}; train it first", folder.display())]
     Missing { stage: &'static str, needs: &'static str, folder: PathBuf },
+    #[error(transparent)]
+    Pack(#[from] crate::pack::PackError),
 }
 
 impl TrainError {

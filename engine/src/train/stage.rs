@@ -82,6 +82,8 @@ pub struct Recipe {
     pub planner: PlannerConfig,
     /// Clips a batch: autoencoder windows, diffusion, dLDM, joint, tasks of the policy.
     pub batch: [usize; 5],
+    /// Share of the joint stage that trains the dLDM too; the rest trains the painter alone.
+    pub joint_share: f64,
     /// Episodes whose codes train the policy.
     pub policy_episodes: usize,
 }
@@ -97,6 +99,7 @@ impl Recipe {
             dldm,
             vdm: VdmConfig::craft_mini(),
             batch: [4, 16, 8, 8, 32],
+            joint_share: 0.4,
             policy_episodes: 1200,
         }
     }
@@ -207,7 +210,8 @@ impl RunFolder {
         device: &Device,
         on_tick: &mut dyn FnMut(&Tick),
     ) -> Result<(), TrainError> {
-        let Recipe { size, coarse_size, dldm, vdm, planner, batch, policy_episodes } = &self.recipe;
+        let Recipe { size, coarse_size, dldm, vdm, planner, batch, joint_share, policy_episodes } =
+            &self.recipe;
         let learning_rate = stage.learning_rate();
         let schedule = Schedule { budget, max_iterations, learning_rate, warmup: 100 };
         let folder = self.stage(stage);
@@ -230,8 +234,13 @@ impl RunFolder {
             }
             Stage::Joint => {
                 let start = self.start_of_joint(&device.clone().autodiff())?;
-                let sizes = (*size, *coarse_size);
-                joint::train(&folder, start, sizes, batch[3], schedule, device, on_tick).map(drop)
+                let settings = joint::Settings {
+                    size: *size,
+                    coarse_size: *coarse_size,
+                    both_share: *joint_share,
+                    batch: batch[3],
+                };
+                joint::train(&folder, start, settings, schedule, device, on_tick).map(drop)
             }
             Stage::Policy => {
                 let dldm = self.dldm(device)?;

@@ -77,10 +77,8 @@ fn motion(video: &Tensor<5>) -> Tensor<3> {
     let [batch, channels, time, height, width] = video.dims();
     let steps = (time - 1) / 4;
     let [rows, columns] = MOTION_CELLS;
-    let ends = Tensor::cat(
-        (0..=steps).map(|step| video.clone().narrow(2, 4 * step, 1)).collect(),
-        2,
-    );
+    let ends =
+        Tensor::cat((0..=steps).map(|step| video.clone().narrow(2, 4 * step, 1)).collect(), 2);
     let change = ends.clone().narrow(2, 1, steps) - ends.narrow(2, 0, steps);
     let shape = [batch * channels * steps, rows, height / rows, columns * (width / columns)];
     let by_rows = change.abs().reshape(shape).mean_dim(2);

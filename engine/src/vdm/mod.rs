@@ -18,7 +18,7 @@ mod vae;
 pub use attention::{CrossMask, attention};
 pub use control::{CONTROL_KEYS, ControlBranch, ControlConfig};
 pub use dit::{DIT_KEYS, Dit, DitConfig, DitInput};
-pub use hint::{grey_hint, resize};
+pub use hint::grey_hint;
 pub use noise::{LegacyNormal, legacy_noise};
 pub use rope::{Rope, RopeConfig};
 pub use sampler::{Conditioning, SampleRequest, StepState, Vdm, VdmConfig, advance};

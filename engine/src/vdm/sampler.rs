@@ -12,6 +12,7 @@ use super::hint::grey_hint;
 use super::noise::legacy_noise;
 use super::schedule::{Scaling, SigmaRange, Step};
 use super::vae::{VideoVae, VideoVaeConfig};
+use crate::media::FrameSize;
 
 /// Noise level that given frames are said to have.
 const SIGMA_OF_GIVEN: f64 = 1e-4;
@@ -117,10 +118,10 @@ impl Vdm {
         coarse: Tensor<5>,
         tokens: Tensor<3>,
     ) -> Conditioning {
-        let [_, _, _, height, width] = frame.dims();
+        let size = FrameSize::of_video(&frame);
         // The VAE is causal: the first latent step is that of the frame alone.
         let given = self.vae.encode(frame);
-        let hint = self.vae.encode(grey_hint(coarse, [height, width]));
+        let hint = self.vae.encode(grey_hint(coarse, size));
         Conditioning { given, hint: Some(hint), context: self.dit.pad_context(tokens) }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor, TensorData, f16};
+use engine::media::FrameSize;
 use engine::weights::Weights;
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -95,6 +96,11 @@ impl Case {
     pub fn size(&self, name: &str) -> Result<usize, Failure> {
         let number = self.config(name).as_u64();
         Ok(number.ok_or_else(|| format!("config has no whole number {name}"))? as usize)
+    }
+
+    /// The picture size in two fields of the configuration.
+    pub fn frame_size(&self, height: &str, width: &str) -> Result<FrameSize, Failure> {
+        Ok(FrameSize { height: self.size(height)? as u32, width: self.size(width)? as u32 })
     }
 
     pub fn has(&self, name: &str) -> bool {

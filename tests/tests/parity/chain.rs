@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 
 use burn::tensor::Tensor;
 use engine::dldm;
-use engine::vdm::{SampleRequest, grey_hint, legacy_noise, resize};
+use engine::media::{FrameSize, resize_bilinear};
+use engine::vdm::{SampleRequest, grey_hint, legacy_noise};
 use serde_json::Value;
 
 use crate::Kind;
@@ -34,9 +35,9 @@ fn inference(case: &Case, checks: &mut Checks) -> Result<(), Failure> {
     let indices = case.int_tensor::<2>("in.codes")?;
 
     let mut frame = case.tensor::<5>("in.frame_u8")? / 127.5 - 1.0;
-    let [_, _, _, height, width] = frame.dims();
-    let coarse_size = [size(config, "LDM_H")?, size(config, "LDM_W")?];
-    let mut coarse_frame = resize(frame.clone(), coarse_size);
+    let frame_size = FrameSize::of_video(&frame);
+    let coarse_size = case.frame_size("LDM_H", "LDM_W")?;
+    let mut coarse_frame = resize_bilinear(frame.clone(), coarse_size);
     let mut shown = Vec::new();
     for clip in 0..size(config, "clips")? {
         let mid = |name: &str| format!("mid.clip{clip}_{name}");
@@ -54,10 +55,10 @@ fn inference(case: &Case, checks: &mut Checks) -> Result<(), Failure> {
         let tokens = ldm.connect(codes);
         checks.tensor(case, &mid("crossattn_nonzero"), tokens.clone())?;
 
-        let in_levels = (resize(coarse.clone(), [height, width]) + 1.0) * 127.5;
+        let in_levels = (resize_bilinear(coarse.clone(), frame_size) + 1.0) * 127.5;
         let in_levels = in_levels.clamp(0.0, 255.0).squeeze_dim::<4>(0);
         checks.tensor(case, &mid("recon_0_255"), in_levels)?;
-        let hint = grey_hint(coarse.clone(), [height, width]);
+        let hint = grey_hint(coarse.clone(), frame_size);
         checks.tensor(case, &mid("hint_video_ch0"), hint.narrow(1, 0, 1))?;
 
         let frames = coarse.dims()[2];

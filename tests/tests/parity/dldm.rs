@@ -301,6 +301,7 @@ pub fn dldm_config(config: &Value) -> Result<DldmConfig, Failure> {
         resolution: size("resolution")?,
         attention_resolutions: levels(&config["attn_resolutions"])?,
         standardize_z: false,
+        decoder_places: None,
         residual_from_first_frame: false,
     };
     if ours.feature_channels() != size("encoder_out_dim")? {

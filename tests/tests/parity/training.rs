@@ -6,8 +6,9 @@ use engine::dldm::losses::{
     kl_divergence,
 };
 use engine::dldm::{Dldm, KEYS, TrainOutput};
+use engine::media::{FrameSize, resize_bilinear};
 use engine::vdm::schedule::loss_weight;
-use engine::vdm::{CONTROL_KEYS, Conditioning, DIT_KEYS, Vdm, grey_hint, resize};
+use engine::vdm::{CONTROL_KEYS, Conditioning, DIT_KEYS, Vdm, grey_hint};
 use engine::weights::Weights;
 use serde_json::Value;
 
@@ -134,7 +135,6 @@ impl Step {
     /// `case` has a device with autodiff.
     fn read(case: &Case) -> Result<Self, Failure> {
         let config = &case.json()["config"];
-        let size = |name: &str| case.size(name);
         let dldm = dldm_config(&config["ldm"])?.init(case.device());
         let video = case.tensor::<5>("in.video_u8")? / 127.5 - 1.0;
         if config["loss_reduce"] != "mean" {
@@ -143,7 +143,7 @@ impl Step {
         Ok(Self {
             dldm: case.weights().load_into(dldm, &KEYS)?,
             vdm: load_vdm(case, &config["pipeline"])?,
-            small: resize(video.clone(), [size("LDM_H")?, size("LDM_W")?]),
+            small: resize_bilinear(video.clone(), case.frame_size("LDM_H", "LDM_W")?),
             video,
             epsilon: case.tensor("in.epsilon")?,
             sigma: case.stored("in.sigma")?.values[0],
@@ -157,8 +157,7 @@ impl Step {
 
     fn joint(&self) -> Joint {
         let out = self.dldm.forward_train_detached(self.small.clone());
-        let [_, _, _, height, width] = self.video.dims();
-        let hint_video = grey_hint(out.recon.clone().detach(), [height, width]);
+        let hint_video = grey_hint(out.recon.clone().detach(), FrameSize::of_video(&self.video));
         let hint = self.vdm.vae.encode(hint_video.clone()).detach();
         let x0 = self.vdm.vae.encode(self.video.clone()).detach();
         let noisy = x0.clone() + self.epsilon.clone() * self.sigma;

@@ -86,9 +86,7 @@ impl Judge {
     pub fn new(episode: &Episode, size: Size) -> Self {
         let mut painter = Painter::new(episode, size);
         let count = episode.num_clips();
-        let states: Vec<Seen> = (0..=count)
-            .map(|k| painter.seen(episode.moment(k)))
-            .collect();
+        let states: Vec<Seen> = (0..=count).map(|k| painter.seen(episode.moment(k))).collect();
         let table = painter.table(episode.moment(0).still);
         let steps = (0..count)
             .map(|k| {
@@ -156,10 +154,7 @@ impl Judge {
                     let (x, y) = (pixel as i32 % width, pixel as i32 / width);
                     let x = (x + dx * unit).clamp(0, width - 1);
                     let y = (y + dy * unit).clamp(0, height - 1);
-                    sum += differ(
-                        &picture[(y * width + x) as usize],
-                        &expected[pixel as usize],
-                    );
+                    sum += differ(&picture[(y * width + x) as usize], &expected[pixel as usize]);
                 }
                 if sum < best.0 {
                     best = (sum, (dx, dy));
@@ -180,10 +175,8 @@ impl Expected {
         }
         let all = || (0..idle.len()).filter(|&i| near[i] && !idle[i]);
         let rim = widened(&wanted.craft, size, (size.height / 24).max(1) as usize);
-        let around: Vec<u32> = (0..idle.len())
-            .filter(|&i| rim[i] && !idle[i])
-            .map(|i| i as u32)
-            .collect();
+        let around: Vec<u32> =
+            (0..idle.len()).filter(|&i| rim[i] && !idle[i]).map(|i| i as u32).collect();
         let shown = around
             .iter()
             .map(|&i| i as usize)
@@ -195,10 +188,7 @@ impl Expected {
         let others = others.into_iter().filter_map(|other| {
             let apart = |&i: &usize| differ(&wanted.picture[i], &other.picture[i]) > DIFFERENT;
             let differs: Vec<u32> = all().filter(apart).map(|i| i as u32).collect();
-            (differs.len() > least).then_some(Other {
-                picture: other.picture,
-                differs,
-            })
+            (differs.len() > least).then_some(Other { picture: other.picture, differs })
         });
         Self {
             others: others.collect(),
@@ -226,10 +216,7 @@ struct Painter<'a> {
 
 impl<'a> Painter<'a> {
     fn new(episode: &'a Episode, size: Size) -> Self {
-        Self {
-            renderer: Renderer::new(episode.environment(), size, true),
-            size,
-        }
+        Self { renderer: Renderer::new(episode.environment(), size, true), size }
     }
 
     fn seen(&mut self, moment: Moment) -> Seen {
@@ -252,16 +239,9 @@ impl<'a> Painter<'a> {
                 curl: 0.0,
                 curl_left: false,
             },
-            Still::Blocks(_) => Craft::Blocks {
-                blocks: Vec::new(),
-                held: None,
-            },
+            Still::Blocks(_) => Craft::Blocks { blocks: Vec::new(), held: None },
         };
-        let scene = Scene {
-            craft,
-            hand: None,
-            time: 0,
-        };
+        let scene = Scene { craft, hand: None, time: 0 };
         softened(&self.renderer.render(&scene))
     }
 
@@ -272,15 +252,8 @@ impl<'a> Painter<'a> {
         for rest in rests {
             for side in [1.0, -1.0] {
                 let scene = Scene {
-                    craft: Craft::Blocks {
-                        blocks: Vec::new(),
-                        held: None,
-                    },
-                    hand: Some(Hand {
-                        at: pt(rest.x * side, rest.y),
-                        height: 0.02,
-                        open: 1.0,
-                    }),
+                    craft: Craft::Blocks { blocks: Vec::new(), held: None },
+                    hand: Some(Hand { at: pt(rest.x * side, rest.y), height: 0.02, open: 1.0 }),
                     time: 0,
                 };
                 self.renderer.render(&scene);
@@ -331,9 +304,7 @@ fn differ(a: &[f32; 3], b: &[f32; 3]) -> f32 {
 fn softened(frame: &Frame) -> Picture {
     let sigma = SOFT * frame.height() as f32 / 64.0;
     let soft = image::imageops::fast_blur(frame, sigma);
-    soft.pixels()
-        .map(|p| p.0.map(|v| f32::from(v) / 255.0))
-        .collect()
+    soft.pixels().map(|p| p.0.map(|v| f32::from(v) / 255.0)).collect()
 }
 
 #[cfg(test)]
@@ -341,10 +312,7 @@ mod tests {
     use super::*;
     use crate::craft::{Split, Task};
 
-    const SIZE: Size = Size {
-        height: 64,
-        width: 96,
-    };
+    const SIZE: Size = Size { height: 64, width: 96 };
 
     #[test]
     fn neither_an_empty_table_nor_grey_is_a_step() {
@@ -361,10 +329,7 @@ mod tests {
     #[test]
     fn a_step_is_recognised_at_another_size() {
         let episode = Episode::sample(Task::Boat, Split::Test, 9);
-        let large = Size {
-            height: 96,
-            width: 144,
-        };
+        let large = Size { height: 96, width: 144 };
         let judge = Judge::new(&episode, SIZE);
         assert!(judge.accepts(&episode.frame(3, large), 2));
         assert!(!judge.accepts(&episode.frame(2, large), 2));

@@ -48,10 +48,7 @@ impl Rate {
     }
 
     fn joined(self, other: Self) -> Self {
-        Self {
-            accepted: self.accepted + other.accepted,
-            of: self.of + other.of,
-        }
+        Self { accepted: self.accepted + other.accepted, of: self.of + other.of }
     }
 }
 
@@ -82,21 +79,11 @@ pub fn measure(n: usize, size: Size) -> Report {
     let rows = Task::ALL.map(|task| {
         let one = |seed: usize| measure_one(&Episode::sample(task, Split::Test, seed as u64), size);
         let sum = |a: [Rate; 4], b: [Rate; 4]| std::array::from_fn(|i| a[i].joined(b[i]));
-        let [right, wrong, right_blurred, wrong_blurred] = (0..n)
-            .into_par_iter()
-            .map(one)
-            .reduce(|| [Rate::default(); 4], sum);
-        Row {
-            task,
-            right,
-            wrong,
-            right_blurred,
-            wrong_blurred,
-        }
+        let [right, wrong, right_blurred, wrong_blurred] =
+            (0..n).into_par_iter().map(one).reduce(|| [Rate::default(); 4], sum);
+        Row { task, right, wrong, right_blurred, wrong_blurred }
     });
-    Report {
-        rows: rows.to_vec(),
-    }
+    Report { rows: rows.to_vec() }
 }
 
 fn measure_one(episode: &Episode, size: Size) -> [Rate; 4] {
@@ -132,10 +119,7 @@ fn worn(frame: &Frame) -> Frame {
     Frame::from_fn(width, height, |x, y| {
         let from = soft.get_pixel((x + unit).min(width - 1), y);
         let grain = 24.0 * (hash(x as i32, y as i32, 77) - 0.5);
-        image::Rgb(
-            from.0
-                .map(|v| (0.93 * f32::from(v) + grain).clamp(0.0, 255.0) as u8),
-        )
+        image::Rgb(from.0.map(|v| (0.93 * f32::from(v) + grain).clamp(0.0, 255.0) as u8))
     })
 }
 
@@ -145,15 +129,7 @@ mod tests {
 
     #[test]
     fn right_steps_are_accepted_and_wrong_ones_are_not() {
-        for row in measure(
-            4,
-            Size {
-                height: 64,
-                width: 96,
-            },
-        )
-        .rows
-        {
+        for row in measure(4, Size { height: 64, width: 96 }).rows {
             assert!(row.right.share() >= 0.98, "{row:?}");
             assert!(row.wrong.share() <= 0.02, "{row:?}");
             assert!(row.right_blurred.share() >= 0.6, "{row:?}");

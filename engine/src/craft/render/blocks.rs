@@ -58,12 +58,7 @@ impl Renderer<'_> {
         if matches!(block.shape, Shape::Drum | Shape::Head) {
             return ellipse(base, 0.5 * block.width, 0.5 * DEPTH * block.depth, 0.0);
         }
-        vec![
-            base - back - side,
-            base - back + side,
-            base + back + side,
-            base + back - side,
-        ]
+        vec![base - back - side, base - back + side, base + back + side, base + back - side]
     }
 
     fn eye(&mut self, at: Point, radius: f32) {
@@ -97,8 +92,7 @@ impl Renderer<'_> {
             this.canvas.fill_with(&seen, 1.0, thing, |p| {
                 colour * (1.06 - 0.16 * (1.0 - (bottom - p.y) / tall.max(1.0)).powi(2))
             });
-            this.canvas
-                .outline(&seen, this.px(0.005), 0.35, colour * 0.6);
+            this.canvas.outline(&seen, this.px(0.005), 0.35, colour * 0.6);
         };
         match block.shape {
             Shape::Cuboid | Shape::Muzzle => {
@@ -142,8 +136,7 @@ impl Renderer<'_> {
                     let lit = 0.70 + 0.22 * across * lamp.x - 0.16 * across * across;
                     colour * lit
                 });
-                self.canvas
-                    .outline(&body, self.px(0.004), 0.3, colour * 0.45);
+                self.canvas.outline(&body, self.px(0.004), 0.3, colour * 0.45);
                 let lid = self.view.polygon(&high);
                 self.canvas.fill(&lid, 1.0, thing, top);
                 self.canvas.outline(&lid, self.px(0.005), 0.4, top * 1.15);

@@ -117,12 +117,9 @@ impl<'a> Renderer<'a> {
         self.view.offset += shake;
         self.canvas.start(|x, y| self.background.at(x, y, shake));
         match &scene.craft {
-            Craft::Paper {
-                stack,
-                fold,
-                curl,
-                curl_left,
-            } => self.paint_paper(scene, stack, fold.as_ref(), (*curl, *curl_left)),
+            Craft::Paper { stack, fold, curl, curl_left } => {
+                self.paint_paper(scene, stack, fold.as_ref(), (*curl, *curl_left))
+            }
             Craft::Blocks { blocks, held } => self.paint_blocks(scene, blocks, *held),
         }
         let frame = self.canvas.finish(&self.background.light);

@@ -79,11 +79,7 @@ impl Renderer<'_> {
     }
 
     fn side_colour(&self, front: bool) -> Colour {
-        if front {
-            self.environment.front
-        } else {
-            self.environment.back
-        }
+        if front { self.environment.front } else { self.environment.back }
     }
 
     /// One flat polygon of paper; patterns follow the sheet through the flat layer it belongs to.
@@ -96,11 +92,10 @@ impl Renderer<'_> {
         }
         let view = self.view;
         let ink = colour.mix(self.environment.back, 0.16);
-        self.canvas
-            .fill_with(seen, 1.0, Some(Thing::Paper), |pixel| {
-                let p = layer.on_sheet(view.on_table(pixel));
-                if printed(print, p) { ink } else { colour }
-            });
+        self.canvas.fill_with(seen, 1.0, Some(Thing::Paper), |pixel| {
+            let p = layer.on_sheet(view.on_table(pixel));
+            if printed(print, p) { ink } else { colour }
+        });
     }
 
     fn flap_shadow(&mut self, line: &Line, bend: &Bend, layers: &[Layer], strength: f32) {
@@ -117,8 +112,7 @@ impl Renderer<'_> {
                     .map(|&p| {
                         let lifted = bend.place(line, p);
                         highest = highest.max(lifted.height);
-                        self.view
-                            .pixel(lifted.at + self.cast(lifted.height + 0.012))
+                        self.view.pixel(lifted.at + self.cast(lifted.height + 0.012))
                     })
                     .collect();
                 cast.push(moved);
@@ -146,11 +140,7 @@ impl Renderer<'_> {
             let lit = facing * (-sin * upward * tilt + cos * lamp_height) / length;
             let shade = 0.46 + 0.54 * lit.max(0.0) / flat_light;
             for at in 0..layers.len() {
-                let layer = if below {
-                    &layers[layers.len() - 1 - at]
-                } else {
-                    &layers[at]
-                };
+                let layer = if below { &layers[layers.len() - 1 - at] } else { &layers[at] };
                 let flat = bend.strip(line, &layer.polygon, strip);
                 if flat.is_empty() {
                     continue;
@@ -235,9 +225,6 @@ fn lift_corner(layers: &mut [Layer], left: bool) -> Option<(Line, Layer)> {
         return None;
     }
     layer.polygon = rest;
-    let piece = Layer {
-        polygon: piece,
-        ..layer.clone()
-    };
+    let piece = Layer { polygon: piece, ..layer.clone() };
     Some((line, piece))
 }

@@ -1,0 +1,127 @@
+//! The program as a user runs it: exit codes, what it says, and the files it leaves.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn studio(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_videoworld-studio"))
+        .args(args)
+        .current_dir(folder)
+        .env("HOME", folder)
+        .env_remove("DISPLAY")
+        .env_remove("WAYLAND_DISPLAY")
+        .output()
+        .expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn json(path: &Path) -> serde_json::Value {
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
+/// What a mistake ends with: exit code 2, nothing on standard output, one sentence at the end of
+/// standard error.
+fn refused(folder: &Path, args: &[&str], said: &str) {
+    let output = studio(folder, args);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+    assert!(output.stdout.is_empty(), "{args:?}: {}", text(&output.stdout));
+    let last = stderr.lines().last().unwrap_or_default();
+    assert!(last.contains(said), "{args:?}: {stderr}");
+    assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
+}
+
+#[test]
+fn mistakes_end_with_code_2_and_one_sentence() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path();
+    std::fs::write(folder.join("text.png"), "not a picture").expect("written");
+    std::fs::write(folder.join("file"), "in the way").expect("written");
+    refused(folder, &["rolout"], "rolout");
+    refused(folder, &["rollout"], "--out <DIR>");
+    refused(
+        folder,
+        &["rollout", "--out", "o", "--frame", "none.png"],
+        "none.png could not be read",
+    );
+    refused(folder, &["rollout", "--out", "o", "--frame", "text.png"], "text.png is not a picture");
+    refused(folder, &["rollout", "--out", "o", "--task", "kite"], "there is no task 'kite'");
+    refused(folder, &["rollout", "--out", "o", "--device", "cuda"], "there is no device 'cuda'");
+    refused(folder, &["rollout", "--out", "o", "--clips", "0"], "--clips must be at least 1");
+    refused(folder, &["rollout", "--out", "file/o", "--device", "cpu"], "could not be written");
+    refused(folder, &["rollout", "--out", "o", "--pack", "."], "it is no pack");
+    refused(folder, &["encode", "--video", "none", "--out", "c.json"], "none could not be read");
+    refused(folder, &["craft", "--out", "c", "--count", "1"], "--seed <S>");
+    refused(
+        folder,
+        &["craft", "--out", "c", "--count", "1", "--seed", "1", "--size", "9"],
+        "WIDTHxHEIGHT",
+    );
+}
+
+#[test]
+fn help_is_no_mistake() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for args in [&["--help"][..], &["rollout", "--help"], &["--version"]] {
+        let output = studio(dir.path(), args);
+        assert!(output.status.success(), "{args:?}");
+        assert!(text(&output.stdout).contains("videoworld-studio"), "{args:?}");
+    }
+}
+
+#[test]
+fn a_rollout_leaves_everything_and_its_video_can_be_encoded() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path();
+    let args =
+        ["rollout", "--clips", "2", "--steps", "2", "--seed", "3", "--device", "cpu", "--out", "o"];
+    let output = studio(folder, &args);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains(" o: "), "says where: {}", text(&output.stdout));
+    for file in [
+        "start.png",
+        "coarse.png",
+        "coarse.gif",
+        "refined.png",
+        "refined.gif",
+        "codes.png",
+        "codes.json",
+        "session.json",
+        "sheet.png",
+    ] {
+        assert!(folder.join("o").join(file).exists(), "{file} is missing");
+    }
+    let codes = json(&folder.join("o/codes.json"));
+    let frames_per_clip = codes["frames_per_clip"].as_u64().expect("a number") as usize;
+    let frames = std::fs::read_dir(folder.join("o/refined")).expect("a folder").count();
+    assert_eq!(frames, 2 * (frames_per_clip - 1), "each clip drops its last frame");
+    assert_eq!(codes["clips"].as_array().expect("a list").len(), 2);
+
+    // The same seed gives the same files.
+    let again: Vec<&str> = args.iter().map(|a| if *a == "o" { "again" } else { a }).collect();
+    assert!(studio(folder, &again).status.success());
+    for file in ["codes.json", "coarse.png", "refined.png"] {
+        let bytes = |out: &str| std::fs::read(folder.join(out).join(file)).expect("written");
+        assert!(bytes("o") == bytes("again"), "{file} differs");
+    }
+
+    let encode = ["encode", "--video", "o/refined.png", "--device", "cpu", "--out", "e.json"];
+    let output = studio(folder, &encode);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(json(&folder.join("e.json"))["clips"].as_array().expect("a list").len(), 2);
+}
+
+#[test]
+fn info_names_device_memory_and_pack() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let output = studio(dir.path(), &["info", "--device", "cpu"]);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for part in ["Devices", "CPU", "Memory", "Pack", "vocabulary 1000"] {
+        assert!(said.contains(part), "{part} is missing in\n{said}");
+    }
+}

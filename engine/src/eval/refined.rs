@@ -1,0 +1,118 @@
+//! How much nearer the refined video comes to the truth than the coarse one.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use serde::Serialize;
+
+use super::table::{Floor, Row, Table, Unit};
+use super::{CoarseView, EvalError, Progress, check_frames, mean, unseen};
+use crate::atlas::{gradient_deviation, moving_region, psnr, ssim};
+use crate::media::{self, Frame};
+use crate::rollout::{Models, RefineRequest};
+
+/// Every how many frames of a clip one is on the sheet.
+const SHEET_STRIDE: usize = 2;
+
+/// The table, and pictures to look at.
+#[derive(Debug, Clone, Serialize)]
+pub struct Refined {
+    pub table: Table,
+    /// Rows of truth, coarse and refined video, one clip a task.
+    #[serde(skip)]
+    pub sheet: Frame,
+}
+
+impl fmt::Display for Refined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.table.fmt(f)
+    }
+}
+
+/// One video beside the truth, its given first frame left out.
+struct Likeness {
+    ssim: f64,
+    gradient_deviation: f64,
+    psnr: f64,
+    moving_psnr: f64,
+}
+
+impl Likeness {
+    fn of(truth: &[Frame], found: &[Frame], moving: &[bool]) -> Self {
+        let pairs = || truth.iter().zip(found).skip(1);
+        Self {
+            ssim: mean(pairs().map(|(a, b)| ssim(a, b).into())),
+            gradient_deviation: mean(pairs().map(|(a, b)| gradient_deviation(a, b).into())),
+            psnr: psnr(&truth[1..], &found[1..], None).into(),
+            moving_psnr: psnr(&truth[1..], &found[1..], Some(moving)).into(),
+        }
+    }
+}
+
+/// Measures `clips` unseen clips a task, each painted from its true first frame and own codes.
+///
+/// # Errors
+/// Fails without a diffusion model and on packs with clips of another length.
+pub fn refined(
+    models: &dyn Models,
+    clips: usize,
+    progress: &mut Progress<'_>,
+) -> Result<Refined, EvalError> {
+    let pack = models.pack().clone();
+    check_frames(&pack)?;
+    if !pack.has_refiner {
+        return Err(EvalError::NoRefiner);
+    }
+    let view = CoarseView { models };
+    let (mut coarse, mut fine, mut sheet) = (Vec::new(), Vec::new(), Vec::new());
+    let of = clips * pack.tasks.len();
+    for index in 0..clips {
+        for task in &pack.tasks {
+            progress("Refining unseen clips", coarse.len(), of);
+            let episode = unseen(*task, index);
+            let truth = episode.clip(index % episode.num_clips(), pack.frame_size()).frames;
+            let codes = view.encode(&truth);
+            let painted = models.coarse(view.tensor(&truth[..1]), &codes);
+            let large = media::resize_bilinear(painted.clone(), pack.frame_size());
+            let request = RefineRequest {
+                first: media::tensor_from_frames(&[&truth[0]], models.device()),
+                coarse: painted,
+                codes: &codes,
+                seed: index as u64,
+                steps: pack.sampling.refine_steps,
+                guidance: pack.sampling.guidance,
+            };
+            let refined = models.refine(request, &mut |_| ControlFlow::Continue(()));
+            let refined = refined.expect("nobody breaks off");
+            let (large, refined) =
+                (media::frames_from_tensor(large), media::frames_from_tensor(refined));
+            let moving = moving_region(&truth);
+            coarse.push(Likeness::of(&truth, &large, &moving));
+            fine.push(Likeness::of(&truth, &refined, &moving));
+            if index == 0 {
+                let rows = [truth, large, refined];
+                sheet.extend(rows.into_iter().flat_map(|r| r.into_iter().step_by(SHEET_STRIDE)));
+            }
+        }
+    }
+    progress("Refining unseen clips", of, of);
+    let columns = pack.frames_per_clip.div_ceil(SHEET_STRIDE);
+    let of_both = |value: &dyn Fn(&Likeness) -> f64| {
+        (mean(fine.iter().map(value)), mean(coarse.iter().map(value)))
+    };
+    let row = |name: &str, unit: Unit, (value, control): (f64, f64)| {
+        Row::new(name, unit, value).beside(control)
+    };
+    let (ssim, deviation) = (of_both(&|l| l.ssim), of_both(&|l| l.gradient_deviation));
+    let table = Table {
+        title: format!("Refined video of {of} unseen clips (control: coarse, scaled up)"),
+        rows: vec![
+            row("SSIM", Unit::Number, ssim).floor(Floor::AtLeast(ssim.1)),
+            row("gradient deviation, less is better", Unit::Number, deviation)
+                .floor(Floor::AtMost(deviation.1)),
+            row("PSNR", Unit::Decibels, of_both(&|l| l.psnr)),
+            row("PSNR of the moving region", Unit::Decibels, of_both(&|l| l.moving_psnr)),
+        ],
+    };
+    Ok(Refined { table, sheet: media::contact_strip(&sheet, columns) })
+}

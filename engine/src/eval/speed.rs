@@ -1,0 +1,275 @@
+//! How fast a pack computes on a device, as ratios measured in one run.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use burn::tensor::{Distribution, Tensor};
+use serde::Serialize;
+
+use super::{EvalError, unseen};
+use crate::gpu::Chosen;
+use crate::media::{self, FrameSize};
+use crate::pack::{Networks, Pack, PackError};
+use crate::policy::PLANNER_KEYS;
+use crate::rollout::{Models, PackModels, RefineRequest, Sampling};
+use crate::vdm::{CONTROL_KEYS, DIT_KEYS, Vdm};
+use crate::weights::Weights;
+
+/// Side of the plain matrix product.
+const SIDE: usize = 512;
+
+/// What was measured on every device.
+#[derive(Debug, Clone, Serialize)]
+pub struct Speed {
+    pub devices: Vec<DeviceSpeed>,
+}
+
+/// What was measured on one device. Times are medians after one run to warm up.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeviceSpeed {
+    pub device: String,
+    /// How long a clip plays, seconds.
+    pub clip_seconds: f64,
+    /// Opening the pack and loading its networks.
+    pub load_seconds: f64,
+    /// The first coarse clip, behind loading, nothing warmed up.
+    pub first_coarse_seconds: f64,
+    /// Codes (where there is a policy) and coarse clip, over the clip's duration.
+    pub coarse_ratio: f64,
+    /// The refined clip alone, over the clip's duration.
+    pub refined_ratio: Option<f64>,
+    pub networks: Vec<NetworkSpeed>,
+}
+
+/// One forward pass.
+#[derive(Debug, Clone, Serialize)]
+pub struct NetworkSpeed {
+    pub name: &'static str,
+    pub milliseconds: f64,
+    /// Multiplications and additions a second, where they are counted: in linear layers and
+    /// attention.
+    pub gflop_per_second: Option<f64>,
+}
+
+impl fmt::Display for Speed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for on in &self.devices {
+            let clip = on.clip_seconds;
+            writeln!(f, "{}", on.device)?;
+            writeln!(f, "  pack opened and loaded            {:>9.2} s", on.load_seconds)?;
+            writeln!(f, "  first coarse clip after that      {:>9.2} s", on.first_coarse_seconds)?;
+            writeln!(
+                f,
+                "  step to coarse clip               {:>9.2} of its {clip} s",
+                on.coarse_ratio
+            )?;
+            if let Some(refined) = on.refined_ratio {
+                writeln!(f, "  coarse to refined clip            {refined:>9.2} of its {clip} s")?;
+            }
+            for network in &on.networks {
+                write!(f, "  {:<33} {:>9.2} ms", network.name, network.milliseconds)?;
+                if let Some(rate) = network.gflop_per_second {
+                    write!(f, "  {rate:>8.1} GFLOP/s")?;
+                }
+                writeln!(f)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Measures one device; `open` opens the pack, `repeats` runs make a median.
+///
+/// # Errors
+/// As [`Pack::open`] and [`Pack::load`].
+pub fn speed(
+    open: &dyn Fn() -> Result<Pack, PackError>,
+    chosen: &Chosen,
+    repeats: usize,
+) -> Result<DeviceSpeed, EvalError> {
+    let started = Instant::now();
+    let pack = open()?;
+    let models = PackModels::load(&pack, chosen)?;
+    let load_seconds = started.elapsed().as_secs_f64();
+    let step = Step::new(&models);
+    let started = Instant::now();
+    step.coarse();
+    let first_coarse_seconds = started.elapsed().as_secs_f64();
+    let clip_seconds = (pack.manifest.frames_per_clip - 1) as f64 / f64::from(pack.manifest.fps);
+    let coarse = median(repeats, || drop(step.coarse()));
+    let refined = models.pack().has_refiner.then(|| {
+        let (codes, coarse) = step.coarse();
+        median(repeats, || step.refine(&codes, coarse.clone()))
+    });
+    let networks = networks(&pack.load(&chosen.device)?, &pack, repeats);
+    Ok(DeviceSpeed {
+        device: chosen.description.clone(),
+        clip_seconds,
+        load_seconds,
+        first_coarse_seconds,
+        coarse_ratio: coarse / clip_seconds,
+        refined_ratio: refined.map(|seconds| seconds / clip_seconds),
+        networks,
+    })
+}
+
+/// One step of a rollout from an unseen frame.
+struct Step<'a> {
+    models: &'a PackModels,
+    frame: media::Frame,
+    sampling: Sampling,
+}
+
+impl<'a> Step<'a> {
+    fn new(models: &'a PackModels) -> Self {
+        let pack = models.pack();
+        let frame = unseen(pack.tasks[0], 0).frame(0, pack.frame_size());
+        Self { models, frame, sampling: pack.sampling.clone() }
+    }
+
+    fn first(&self) -> Tensor<5> {
+        media::tensor_from_frames(&[&self.frame], self.models.device())
+    }
+
+    /// Codes and the coarse clip, read back.
+    fn coarse(&self) -> (Vec<u16>, Tensor<5>) {
+        let pack = self.models.pack();
+        let first = media::resize_bilinear(self.first(), pack.coarse_size());
+        let codes = if pack.has_policy {
+            let go_on = &mut |_| ControlFlow::Continue(());
+            let task = pack.tasks[0];
+            let predicted =
+                self.models.predict(first.clone(), task, &[], &[], &self.sampling, go_on);
+            let predicted = predicted.expect("nobody breaks off");
+            predicted.iter().map(|p| p.code).collect()
+        } else {
+            vec![0; pack.codes_per_clip()]
+        };
+        let video = self.models.coarse(first, &codes);
+        wait(&video);
+        (codes, video)
+    }
+
+    fn refine(&self, codes: &[u16], coarse: Tensor<5>) {
+        let request = RefineRequest {
+            first: self.first(),
+            coarse,
+            codes,
+            seed: 0,
+            steps: self.sampling.refine_steps,
+            guidance: self.sampling.guidance,
+        };
+        let video = self.models.refine(request, &mut |_| ControlFlow::Continue(()));
+        wait(&video.expect("nobody breaks off"));
+    }
+}
+
+/// Until a device has finished a tensor; one number is read back.
+fn wait<const D: usize>(tensor: &Tensor<D>) {
+    let _: f32 = tensor.clone().sum().into_scalar();
+}
+
+/// Median seconds of `work`, run once before the clock starts.
+fn median(repeats: usize, mut work: impl FnMut()) -> f64 {
+    work();
+    let mut seconds: Vec<f64> = (0..repeats.max(1))
+        .map(|_| {
+            let started = Instant::now();
+            work();
+            started.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_unstable_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}
+
+fn networks(networks: &Networks, pack: &Pack, repeats: usize) -> Vec<NetworkSpeed> {
+    let manifest = &pack.manifest;
+    let device = &networks.device;
+    let noise = |frames: usize, size: FrameSize| -> Tensor<5> {
+        let shape = [1, 3, frames, size.height as usize, size.width as usize];
+        Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), device)
+    };
+    let mut speeds = Vec::new();
+    let mut measure = |name: &'static str, flop: Option<f64>, work: &dyn Fn()| {
+        let seconds = median(repeats, work);
+        let gflop_per_second = flop.map(|flop| flop / seconds / 1e9);
+        speeds.push(NetworkSpeed { name, milliseconds: 1e3 * seconds, gflop_per_second });
+    };
+    let square = || Tensor::<2>::random([SIDE, SIDE], Distribution::Default, device);
+    let (a, b) = (square(), square());
+    let product = 2.0 * (SIDE * SIDE * SIDE) as f64;
+    measure("matrix product, 512 a side", Some(product), &|| wait(&a.clone().matmul(b.clone())));
+
+    let frames = manifest.frames_per_clip;
+    let small = noise(frames, manifest.coarse_size);
+    let codes = networks.codes(&vec![0; manifest.codes_per_clip()]);
+    let dldm = &networks.dldm;
+    measure("dLDM encoder, a clip", None, &|| wait(&dldm.encode(small.clone()).z));
+    let first = small.clone().narrow(2, 0, 1);
+    measure("dLDM decoder, a clip", None, &|| {
+        wait(&dldm.decode_from_frame(first.clone(), codes.clone()));
+    });
+    if let Some(vdm) = &networks.vdm {
+        let video = noise(frames, manifest.frame_size);
+        let latents = vdm.vae.encode(video.clone());
+        measure("video VAE encoder, a clip", None, &|| wait(&vdm.vae.encode(video.clone())));
+        measure("video VAE decoder, a clip", None, &|| wait(&vdm.vae.decode(latents.clone())));
+        let tokens = dldm.connect(codes.clone());
+        let from = vdm.conditioning(video.clone().narrow(2, 0, 1), small.clone(), tokens);
+        let flop = denoise_flop(vdm, latents.dims());
+        measure("diffusion model and control, a step", Some(flop), &|| {
+            wait(&vdm.denoise(&latents, &[vec![1.0]], &from));
+        });
+    }
+    if let Some(planner) = &networks.planner {
+        let context = dldm.encode_frame(first.clone());
+        let count = manifest.codes_per_clip();
+        let flop = count as f64 * code_flop(planner);
+        let sampling = crate::policy::CodeSampling { temperature: 0.0, top_p: 1.0, seed: 0 };
+        let task = manifest.tasks[0].task;
+        measure("policy, the codes of a clip", Some(flop), &|| {
+            let go_on = |_| ControlFlow::Continue(());
+            planner.predict(context.clone(), task, &[], &[], count, sampling, go_on);
+        });
+    }
+    speeds
+}
+
+/// Of one evaluation of transformer and control branch: two operations a weight and token, and
+/// attention's own products.
+fn denoise_flop(vdm: &Vdm, [_, _, steps, height, width]: [usize; 5]) -> f64 {
+    let config = vdm.dit.config();
+    let tokens = steps * (height / config.patch) * (width / config.patch);
+    let context = config.context_tokens;
+    let positions = |key: &str| {
+        if key.contains("adaln") || key.contains("t_embedder") {
+            steps
+        } else if key.contains("cross_attn.k_proj") || key.contains("cross_attn.v_proj") {
+            context
+        } else {
+            tokens
+        }
+    };
+    let layers = |weights: &Weights| -> f64 {
+        let matrices = weights.iter().filter(|(_, tensor)| tensor.shape.len() == 2);
+        matrices.map(|(key, t)| 2.0 * (t.values.len() * positions(key)) as f64).sum()
+    };
+    let blocks = config.num_blocks + vdm.control.config().num_blocks;
+    let attention = 4.0 * (blocks * tokens * (tokens + context) * config.model_channels) as f64;
+    layers(&Weights::of(&vdm.dit, &DIT_KEYS))
+        + layers(&Weights::of(&vdm.control, &CONTROL_KEYS))
+        + attention
+}
+
+/// Of one more code: two operations a weight that every code passes.
+fn code_flop(planner: &crate::policy::Planner) -> f64 {
+    let weights = Weights::of(planner, &PLANNER_KEYS);
+    let passed = weights.iter().filter(|(key, tensor)| {
+        let context = key.contains("cross") && (key.contains("wk.") || key.contains("wv."));
+        let beside = key.contains("tok_embeddings") || !key.contains("transformer.");
+        tensor.shape.len() == 2 && !context && !beside
+    });
+    passed.map(|(_, tensor)| 2.0 * tensor.values.len() as f64).sum()
+}

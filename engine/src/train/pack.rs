@@ -1,0 +1,176 @@
+//! A run made into a pack: its networks, what is known of them, and the reference set of the map.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use serde::Deserialize;
+
+use super::{RunFolder, Stage, TrainError, encode_episode};
+use crate::atlas::{ReferenceClip, ReferenceSet, UmapSettings};
+use crate::craft::{Episode, FPS, FRAMES_PER_CLIP, Split, Task};
+use crate::dldm::{self, Dldm};
+use crate::pack::{FORMAT, Manifest, Pack, PackContents, SamplerDefaults, TaskEntry};
+use crate::policy::PLANNER_KEYS;
+use crate::vdm::{CONTROL_KEYS, DIT_KEYS, VAE_KEYS};
+use crate::weights::Weights;
+
+/// Seeds of the reference set begin here: its environments are neither trained on nor offered as
+/// starting frames.
+const REFERENCE_SEED: u64 = 5000;
+
+/// What a run does not know of the pack made of it.
+#[derive(Debug, Clone)]
+pub struct PackSettings {
+    pub name: String,
+    pub licence: String,
+    pub sampler: SamplerDefaults,
+    /// Clips a task in the reference set.
+    pub reference_clips: usize,
+}
+
+impl PackSettings {
+    /// The embedded pack's.
+    pub fn craft_mini() -> Self {
+        Self {
+            name: "craft-mini".to_owned(),
+            licence: "MIT OR Apache-2.0".to_owned(),
+            // Without a negative context guidance does nothing but cost time.
+            sampler: SamplerDefaults {
+                temperature: 0.7,
+                top_p: 0.9,
+                refine_steps: 8,
+                guidance: 0.0,
+            },
+            reference_clips: 120,
+        }
+    }
+}
+
+/// What a checkpoint says of how long it was trained.
+#[derive(Deserialize)]
+struct Trained {
+    iteration: usize,
+    seconds: f64,
+}
+
+impl RunFolder {
+    /// Whether a stage has a checkpoint.
+    pub fn has(&self, stage: Stage) -> bool {
+        self.stage(stage).join("checkpoint").is_dir()
+    }
+
+    /// Writes what the run has trained so far as a pack and opens it. Without a joint stage it has
+    /// no diffusion model, without a policy stage no policy. `progress` hears what is being done.
+    ///
+    /// # Errors
+    /// Fails when there is not even a dLDM, and when the pack cannot be written.
+    pub fn pack(
+        &self,
+        folder: &Path,
+        settings: &PackSettings,
+        device: &Device,
+        progress: &mut dyn FnMut(&'static str),
+    ) -> Result<Pack, TrainError> {
+        progress("Reading checkpoints");
+        let (dldm, vdm) = if self.has(Stage::Joint) {
+            let joint = self.joint(device)?;
+            (joint.dldm, Some(joint.vdm))
+        } else {
+            (self.dldm(device)?, None)
+        };
+        let planner = match self.has(Stage::Policy) {
+            true => Some(self.planner(device)?),
+            false => None,
+        };
+        progress("Encoding the reference set");
+        let mut reference = self.reference_set(&dldm, settings.reference_clips, device);
+        progress("Laying out the map");
+        let going = |_, _| std::ops::ControlFlow::Continue(());
+        let fitted = reference.fit(&self.recipe.dldm.levels, &UmapSettings::default(), going);
+        fitted.expect("nobody breaks off");
+        progress("Writing the pack");
+        let contents = PackContents {
+            dldm: Weights::of(&dldm, &dldm::KEYS),
+            vae: vdm.as_ref().map(|vdm| Weights::of(&vdm.vae, &VAE_KEYS)),
+            dit: vdm.as_ref().map(|vdm| Weights::of(&vdm.dit, &DIT_KEYS)),
+            control: vdm.as_ref().map(|vdm| Weights::of(&vdm.control, &CONTROL_KEYS)),
+            negative: None,
+            policy: planner.as_ref().map(|planner| Weights::of(planner, &PLANNER_KEYS)),
+            reference: Some(reference),
+        };
+        let vdm = vdm.map(|vdm| {
+            let mut config = self.recipe.vdm.clone();
+            // The statistics of the latents were measured when its stage ended.
+            config.vae = vdm.vae.config().clone();
+            config
+        });
+        let tasks = Task::ALL.map(|task| {
+            let clips = Episode::sample(task, Split::Train, 0).num_clips();
+            TaskEntry { task, clips }
+        });
+        let manifest = Manifest {
+            format: FORMAT,
+            name: settings.name.clone(),
+            licence: settings.licence.clone(),
+            trained: self.history()?,
+            tasks: tasks.to_vec(),
+            frame_size: self.recipe.size,
+            coarse_size: self.recipe.coarse_size,
+            frames_per_clip: FRAMES_PER_CLIP,
+            fps: FPS,
+            dldm: self.recipe.dldm.clone(),
+            vdm,
+            planner: planner.map(|planner| planner.config().clone()),
+            sampler: settings.sampler,
+            files: Default::default(),
+        };
+        Ok(Pack::write(folder, manifest, &contents)?)
+    }
+
+    /// Stages, iterations and minutes, for people.
+    fn history(&self) -> Result<String, TrainError> {
+        let mut stages = Vec::new();
+        for stage in Stage::ALL.into_iter().filter(|stage| self.has(*stage)) {
+            let file = self.stage(stage).join("checkpoint").join("state.json");
+            let text = std::fs::read_to_string(&file).map_err(|e| TrainError::file(&file, e))?;
+            let Trained { iteration, seconds } =
+                serde_json::from_str(&text).map_err(|e| TrainError::checkpoint(&file, e))?;
+            let minutes = seconds / 60.0;
+            stages.push(format!("{} {iteration} iterations in {minutes:.0} min", stage.name()));
+        }
+        Ok(format!("on craft-world videos of the training split: {}", stages.join(", ")))
+    }
+
+    /// `count` clips a task of environments that training never saw, whole episodes in order.
+    fn reference_set(&self, dldm: &Dldm, count: usize, device: &Device) -> ReferenceSet {
+        let mut clips = Vec::new();
+        let mut environment = 0;
+        for task in Task::ALL {
+            let wanted = clips.len() + count;
+            for seed in REFERENCE_SEED.. {
+                if clips.len() == wanted {
+                    break;
+                }
+                let split = Split::Test;
+                let episode = Episode::sample(task, split, seed);
+                let encoded = encode_episode(dldm, &episode, self.recipe.coarse_size, device);
+                for (k, codes) in encoded.codes.into_iter().enumerate() {
+                    if clips.len() < wanted {
+                        let (clip, action) = (k as u16, episode.action(k).index() as u16);
+                        clips.push(ReferenceClip {
+                            task,
+                            seed,
+                            split,
+                            clip,
+                            action,
+                            environment,
+                            codes,
+                        });
+                    }
+                }
+                environment += 1;
+            }
+        }
+        ReferenceSet::new(self.recipe.dldm.num_queries, clips)
+    }
+}

@@ -1,0 +1,159 @@
+//! A small run of every stage, resumed, made into a pack, and the pack put to work.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use burn::tensor::Device;
+use engine::craft::{Episode, Split, Task};
+use engine::dldm::DldmConfig;
+use engine::eval;
+use engine::gpu::{self, DeviceChoice};
+use engine::media::FrameSize;
+use engine::pack::Pack;
+use engine::policy::PlannerConfig;
+use engine::rollout::{ClipStore, PackModels, Path as RolloutPath, Runner, Sampling, Unwatched};
+use engine::train::{PackSettings, Recipe, RunFolder, Stage, Tick};
+use engine::vdm::VdmConfig;
+
+const ITERATIONS: usize = 2;
+/// Never what ends a stage here.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The small pack's structure, as narrow as its layers allow: 32x48 pixels, 16x24 for the dLDM.
+fn tiny() -> Recipe {
+    let dldm = DldmConfig {
+        channels: 8,
+        channels_mult: vec![1, 2],
+        z_channels: 16,
+        connector_channels: 16,
+        ..DldmConfig::craft_mini()
+    };
+    let mut vdm = VdmConfig::craft_mini();
+    vdm.vae.dim = 8;
+    for dit in [&mut vdm.dit, &mut vdm.control.dit] {
+        dit.model_channels = 24;
+        dit.num_blocks = 2;
+        dit.num_heads = 2;
+        dit.adaln_lora_dim = 4;
+        dit.crossattn_emb_channels = 16;
+    }
+    vdm.control.num_blocks = 1;
+    let mut planner = PlannerConfig::craft_mini(dldm.feature_channels());
+    planner.feature_size = [2, 3];
+    planner.policy.layers = 1;
+    Recipe {
+        size: FrameSize { height: 32, width: 48 },
+        coarse_size: FrameSize { height: 16, width: 24 },
+        dldm,
+        vdm,
+        planner,
+        batch: [2; 5],
+        joint_share: 0.5,
+        policy_episodes: 5,
+    }
+}
+
+/// Trains until `iterations` are done in all; what was ticked on the way.
+fn train(run: &RunFolder, stage: Stage, iterations: usize) -> Vec<Tick> {
+    let mut ticks = Vec::new();
+    let device = Device::flex();
+    run.train(stage, HOUR, Some(iterations), &device, &mut |tick| ticks.push(tick.clone()))
+        .unwrap_or_else(|error| panic!("stage {}: {error}", stage.name()));
+    ticks
+}
+
+fn settings() -> PackSettings {
+    let mut settings = PackSettings { reference_clips: 8, ..PackSettings::craft_mini() };
+    settings.sampler.refine_steps = 2;
+    settings
+}
+
+fn pack_of(run: &RunFolder, folder: &Path) -> Pack {
+    run.pack(folder, &settings(), &Device::flex(), &mut |_| {}).unwrap()
+}
+
+#[test]
+fn every_stage_trains_and_their_pack_predicts_paints_and_is_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = RunFolder::open(&dir.path().join("run"), tiny()).unwrap();
+    let missing = run.train(Stage::Joint, HOUR, Some(1), &Device::flex(), &mut |_| {});
+    assert!(missing.unwrap_err().to_string().contains("warmup"), "joint builds on the warm-up");
+
+    for stage in Stage::ALL {
+        let ticks = train(&run, stage, ITERATIONS);
+        let last = ticks.last().expect("a stage ticks at its end");
+        assert_eq!((last.stage, last.iteration), (stage.name(), ITERATIONS));
+        let (name, loss) = last.measures[0];
+        assert!(name == "loss" && loss.is_finite() && loss > 0.0, "{name} {loss}");
+        for file in ["log.csv", "checkpoint/model.bpk", "checkpoint/optimizer.bpk"] {
+            assert!(run.stage(stage).join(file).exists(), "{}: {file}", stage.name());
+        }
+        if stage == Stage::Warmup {
+            let pack = pack_of(&run, &dir.path().join("coarse"));
+            assert!(pack.manifest.vdm.is_none() && pack.manifest.planner.is_none());
+            pack.load(&Device::flex()).unwrap();
+        }
+    }
+
+    let folder = dir.path().join("pack");
+    pack_of(&run, &folder);
+    let pack = Pack::open(&folder).unwrap();
+    assert!(pack.manifest.trained.contains("joint 2 iterations"), "{}", pack.manifest.trained);
+    let reference = pack.reference().unwrap().expect("the pack has a reference set");
+    assert_eq!(reference.clips.len(), 8 * Task::ALL.len());
+    assert!(reference.map(&pack.manifest.dldm.levels).is_some(), "the set is laid out");
+
+    let chosen = gpu::choose(DeviceChoice::Cpu).unwrap();
+    let models = PackModels::load(&pack, &chosen).unwrap();
+    let runner = Runner::new(Box::new(models), ClipStore::new(1 << 28), 0);
+    let size = runner.pack().frame_size();
+    let task = Task::Tower;
+    let start = Arc::new(Episode::sample(task, Split::Test, 1).frame(0, size));
+    let path = RolloutPath { start, task, clips: Vec::new() };
+    let sampling = Sampling { seed: 3, ..runner.pack().sampling.clone() };
+    let codes = runner.predict(&path, &[], &sampling, &mut Unwatched).unwrap();
+    assert_eq!(codes.len(), 16);
+    let path = path.then(codes.iter().map(|p| p.code).collect(), 3);
+    let key = runner.refine(&path, &sampling, &mut Unwatched).unwrap();
+    let clip = runner.store().get(key).expect("it was just painted").clip;
+    assert_eq!((clip.len(), FrameSize::of(&clip[0])), (17, size));
+
+    // So little training reaches no floor; every measure must still come out as a number.
+    let quiet: &mut eval::Progress<'_> = &mut |_, _, _| {};
+    let codes = eval::codes(runner.models(), 2, quiet).unwrap();
+    let values: Vec<f64> = codes.rows.iter().map(|row| row.value).collect();
+    assert!(values.iter().all(|v| v.is_finite()), "{codes}");
+    assert!(!codes.all_reached(), "{codes}");
+    let networks = pack.load(runner.models().device()).unwrap();
+    let policy = eval::policy(&networks, &pack.manifest, 1, quiet).unwrap();
+    assert!((0.0..=1.0).contains(&policy.rows[0].value), "{policy}");
+    let refined = eval::refined(runner.models(), 1, quiet).unwrap();
+    assert!(refined.table.rows.iter().all(|row| row.value.is_finite()), "{refined}");
+    assert_eq!(refined.sheet.width(), 9 * 48 + 8 * 2);
+    let rollouts = eval::rollouts(&runner, 1, false, quiet).unwrap();
+    assert_eq!(rollouts.by_task.len(), 4 * Task::ALL.len());
+    let repeated = rollouts.by_task.iter().filter(|s| s.source == "first frame repeated");
+    assert!(repeated.clone().all(|s| s.mean_steps == 0.0), "{rollouts}");
+    assert_eq!(repeated.count(), Task::ALL.len());
+    let speed = eval::speed(&|| Pack::open(&folder), &chosen, 1).unwrap();
+    assert!(speed.coarse_ratio > 0.0 && speed.refined_ratio.is_some_and(|ratio| ratio > 0.0));
+    let counted = speed.networks.iter().filter_map(|n| n.gflop_per_second);
+    assert!(counted.clone().count() == 3 && counted.clone().all(|rate| rate > 0.0));
+}
+
+#[test]
+fn a_stage_goes_on_from_its_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = RunFolder::open(dir.path(), tiny()).unwrap();
+    assert_eq!(train(&run, Stage::Warmup, 1).len(), 1);
+    // Opened again as after a kill, with a recipe that the run's own must win against.
+    let run = RunFolder::open(dir.path(), Recipe::craft_mini()).unwrap();
+    assert_eq!(run.recipe.size, tiny().size);
+    assert!(train(&run, Stage::Warmup, 1).is_empty(), "the iteration is not done again");
+    let ticks = train(&run, Stage::Warmup, 3);
+    assert_eq!(ticks.last().expect("two more iterations").iteration, 3);
+    let log = std::fs::read_to_string(run.stage(Stage::Warmup).join("log.csv")).unwrap();
+    let logged: Vec<&str> = log.lines().skip(1).filter_map(|l| l.split(',').next()).collect();
+    assert_eq!(logged, ["1", "3"]);
+}
