@@ -22,6 +22,8 @@ for _ in $(seq 120); do
 done
 [[ -n $window ]] || { echo "no window within a minute"; cat "$shots/log"; exit 1; }
 xdotool windowsize "$window" 1600 1000 windowmove "$window" 0 0
+# Without a window manager nothing gives the keyboard to the window.
+xdotool windowfocus "$window"
 sleep 8 # the pack loads and the gallery is painted
 import -window root "$shots/1-gallery.png"
 

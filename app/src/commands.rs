@@ -275,7 +275,7 @@ impl Command {
     /// The key to show beside the command, empty if it has none.
     pub fn key(self, ctx: &egui::Context) -> String {
         match (self, self.shortcuts()) {
-            (Self::CopyFrame, _) => ctx.format_shortcut(&ctrl(Key::C)),
+            (Self::CopyFrame, _) => short(&ctx.format_shortcut(&ctrl(Key::C))),
             (_, [first, ..]) => short(&ctx.format_shortcut(first)),
             (_, []) => String::new(),
         }
@@ -310,15 +310,20 @@ impl Command {
 }
 
 /// Keys with a usual sign are shown by it.
-fn short(key: &str) -> String {
-    match key {
+fn short(keys: &str) -> String {
+    let sign = |key: &str| match key {
         "Backspace" => "⌫".to_owned(),
         "Left" => "←".to_owned(),
         "Right" => "→".to_owned(),
         "Up" => "↑".to_owned(),
         "Down" => "↓".to_owned(),
-        other => other.replace("Backspace", "⌫").replace('+', " "),
-    }
+        "OpenBracket" => "[".to_owned(),
+        "CloseBracket" => "]".to_owned(),
+        "Slash" => "/".to_owned(),
+        "Escape" => "Esc".to_owned(),
+        other => other.to_owned(),
+    };
+    keys.split('+').map(sign).collect::<Vec<_>>().join(" ")
 }
 
 fn modifier_count(modifiers: Modifiers) -> usize {

@@ -8,8 +8,8 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 fn shaders() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shaders");
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .expect("the shaders lie beside the tests")
+        .map(|entry| entry.expect("a readable folder").path())
         .filter(|path| path.extension().is_some_and(|ending| ending == "wgsl"))
         .collect();
     files.sort();
@@ -18,7 +18,7 @@ fn shaders() -> Vec<PathBuf> {
 }
 
 fn validated(path: &Path) -> (naga::Module, ModuleInfo) {
-    let source = std::fs::read_to_string(path).unwrap();
+    let source = std::fs::read_to_string(path).expect("a readable shader");
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|e| panic!("{}: {}", path.display(), e.emit_to_string(&source)));
     let info = Validator::new(ValidationFlags::all(), Capabilities::empty())

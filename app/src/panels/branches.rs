@@ -39,7 +39,7 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
     }
     ScrollArea::vertical().auto_shrink([false, false]).show(ui, |ui| {
         let room = (ui.available_width() - NAMES_FROM).max(ui.available_width() - THUMB.x - 2.0);
-        let indent = INDENT.min(room.min(90.0).max(0.0) / columns as f32);
+        let indent = INDENT.min(room.clamp(0.0, 90.0) / columns as f32);
         let size = vec2(ui.available_width(), places.len() as f32 * ROW);
         let (area, _) = ui.allocate_exact_size(size, Sense::hover());
         let thumb_at = |row: usize, place: &Place| {

@@ -1,12 +1,12 @@
 //! One code under inspection: its digits, how often it is used, and where it occurs.
 
 use eframe::egui::{
-    Color32, CursorIcon, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, vec2,
+    Align2, Color32, CursorIcon, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, vec2,
 };
 
 use crate::studio::map::EXAMPLES;
 use crate::studio::model::{Action, Model};
-use crate::theme::Theme;
+use crate::theme::{Theme, sans};
 use crate::widgets::control::{placeholder, section_header};
 use crate::widgets::digits;
 
@@ -43,24 +43,40 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
     ui.spacing_mut().item_spacing.y = 4.0;
     digits::show(ui, &theme, prediction.code, &pack.levels);
     ui.add_space(2.0);
-    if map.points.is_empty() {
-        ui.label(theme.dim_text("Without a reference set it is not known where this code occurs"));
+    // One row whatever it holds, so that the map below does not move.
+    let (row, _) =
+        ui.allocate_exact_size(vec2(ui.available_width(), row_height(ui)), Sense::hover());
+    let missing = if map.points.is_empty() {
+        Some("Without a reference set it is not known where this code occurs")
     } else if usage.count == 0 {
-        ui.label(theme.dim_text("It never occurs at this query in the reference set"));
+        Some("It never occurs at this query in the reference set")
     } else {
-        examples(model, ui, &theme, &usage.examples);
+        None
+    };
+    match missing {
+        Some(reason) => {
+            let at = row.left_center();
+            ui.painter().text(at, Align2::LEFT_CENTER, reason, sans(12.0), theme.dim);
+        }
+        None => examples(model, ui, &theme, row, &usage.examples),
     }
 }
 
+fn example_width(available: f32) -> f32 {
+    (available - GAP * (EXAMPLES - 1) as f32) / EXAMPLES as f32
+}
+
+fn row_height(ui: &Ui) -> f32 {
+    example_width(ui.available_width()) * 0.64
+}
+
 /// How the clips end where the code occurs. A click shows the clip on the map.
-fn examples(model: &mut Model, ui: &mut Ui, theme: &Theme, points: &[usize]) {
-    let width = (ui.available_width() - GAP * (EXAMPLES - 1) as f32) / EXAMPLES as f32;
-    let size = vec2(ui.available_width(), width * 0.64);
-    let (area, _) = ui.allocate_exact_size(size, Sense::hover());
+fn examples(model: &mut Model, ui: &mut Ui, theme: &Theme, area: Rect, points: &[usize]) {
+    let width = example_width(area.width());
     let map = model.map.map.clone();
     for (place, point) in points.iter().enumerate() {
         let corner = area.min + vec2(place as f32 * (width + GAP), 0.0);
-        let rect = Rect::from_min_size(corner, vec2(width, size.y));
+        let rect = Rect::from_min_size(corner, vec2(width, area.height()));
         let found = &map.points[*point];
         let action = map.actions.get(found.action).map_or("unknown", String::as_str);
         let response = ui.interact(rect, ui.scope_id().with(("example", place)), Sense::click());

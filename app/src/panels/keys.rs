@@ -5,7 +5,7 @@ use eframe::egui::{self, Align2, Id, Modal, Sense, Ui, pos2, vec2};
 use crate::commands::Command;
 use crate::studio::model::{Model, Overlay};
 use crate::theme::{Theme, sans};
-use crate::widgets::control::key_cap;
+use crate::widgets::control::{key_cap_left_of, modal_frame};
 
 const COLUMNS: usize = 3;
 const COLUMN: f32 = 250.0;
@@ -13,7 +13,7 @@ const ROW: f32 = 24.0;
 
 pub fn show(model: &mut Model, ctx: &egui::Context) {
     let theme = model.theme.clone();
-    let modal = Modal::new(Id::unique("keys")).show(ctx, |ui| {
+    let modal = Modal::new(Id::unique("keys")).frame(modal_frame(&theme)).show(ctx, |ui| {
         ui.label(theme.strong_text("Keys", 16.0));
         list(ui, &theme);
     });
@@ -34,7 +34,7 @@ fn list(ui: &mut Ui, theme: &Theme) {
     for (index, (command, key)) in with_keys.iter().enumerate() {
         let corner = area.min + vec2((index / rows) as f32 * COLUMN, (index % rows) as f32 * ROW);
         let middle = corner.y + ROW / 2.0;
-        key_cap(ui, pos2(corner.x + 48.0, middle), key, theme.text);
+        key_cap_left_of(ui, pos2(corner.x + 94.0, middle), key, theme.text);
         ui.painter().text(
             pos2(corner.x + 104.0, middle),
             Align2::LEFT_CENTER,

@@ -196,7 +196,7 @@ fn show_selected(model: &mut Model, ui: &mut Ui, theme: &Theme, map: &CodeMap, p
     let Some(point) = model.map.selected.and_then(|index| map.points.get(index)) else {
         return;
     };
-    let card = Rect::from_min_size(plot.left_bottom() + vec2(8.0, -132.0), vec2(150.0, 124.0));
+    let card = Rect::from_min_size(plot.left_bottom() + vec2(8.0, -160.0), vec2(182.0, 152.0));
     let radius = f32::from(SURFACE_RADIUS);
     ui.painter().rect(
         card,
@@ -205,7 +205,7 @@ fn show_selected(model: &mut Model, ui: &mut Ui, theme: &Theme, map: &CodeMap, p
         Stroke::new(1.0, theme.line_strong),
         StrokeKind::Inside,
     );
-    let picture = Rect::from_min_size(card.min + vec2(4.0, 4.0), vec2(142.0, 82.0));
+    let picture = Rect::from_min_size(card.min + vec2(4.0, 4.0), vec2(174.0, 110.0));
     let response = ui.interact(card, ui.scope_id().with("selected step"), Sense::click());
     response.widget_info(|| {
         WidgetInfo::labeled(Role::Button, true, "Play the clip of this step again")

@@ -8,14 +8,14 @@ use eframe::egui::{
 use crate::commands::Command;
 use crate::studio::model::{Model, Overlay};
 use crate::theme::{Theme, sans};
-use crate::widgets::control::key_cap;
+use crate::widgets::control::{key_cap_left_of, modal_frame};
 
 const WIDTH: f32 = 520.0;
 const ROW: f32 = 34.0;
 
 pub fn show(model: &mut Model, ctx: &egui::Context) {
     let theme = model.theme.clone();
-    let modal = Modal::new(Id::unique("palette")).show(ctx, |ui| {
+    let modal = Modal::new(Id::unique("palette")).frame(modal_frame(&theme)).show(ctx, |ui| {
         ui.set_width(WIDTH);
         let search = TextEdit::singleline(&mut model.view.search)
             .hint_text("Search commands")
@@ -96,7 +96,7 @@ fn row(ui: &mut Ui, theme: &Theme, command: Command, chosen: bool) -> bool {
     let at = pos2(rect.left() + 10.0, middle);
     let drawn = ui.painter().text(at, Align2::LEFT_CENTER, name, sans(13.0), ink);
     let key = command.key(ui.ctx());
-    let room = egui::Rect::from_min_max(rect.min, pos2(rect.right() - 90.0, rect.bottom()));
+    let room = egui::Rect::from_min_max(rect.min, pos2(rect.right() - 110.0, rect.bottom()));
     ui.painter().with_clip_rect(room).text(
         pos2(drawn.right() + 12.0, middle),
         Align2::LEFT_CENTER,
@@ -104,9 +104,7 @@ fn row(ui: &mut Ui, theme: &Theme, command: Command, chosen: bool) -> bool {
         sans(11.5),
         theme.muted,
     );
-    if !key.is_empty() {
-        key_cap(ui, pos2(rect.right() - 44.0, middle), &key, theme.muted);
-    }
+    key_cap_left_of(ui, pos2(rect.right() - 8.0, middle), &key, theme.muted);
     response.on_hover_cursor(CursorIcon::PointingHand).clicked()
 }
 

@@ -4,7 +4,7 @@ use eframe::egui::{
     Align2, CursorIcon, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
 };
 
-use crate::studio::model::{Compare, Model};
+use crate::studio::model::{Compare, Model, Side};
 use crate::theme::{Theme, sans, strong_font};
 use crate::widgets::control::{overlay_label, placeholder};
 use crate::widgets::frame_view::{self, Blend, Shot};
@@ -14,8 +14,6 @@ use crate::widgets::thumbnail::fit_inside;
 /// How much a difference is brightened.
 const DIFFERENCE_GAIN: f32 = 4.0;
 const RADIUS: f32 = 9.0;
-
-type Side = (Shot, String);
 
 pub fn show(model: &mut Model, ui: &mut Ui) {
     let theme = model.theme.clone();

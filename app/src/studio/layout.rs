@@ -12,7 +12,7 @@ use crate::panels::{
     Panel, show_keys, show_palette, show_stage_alone, show_toasts, timeline_height,
 };
 use crate::theme::strong_font;
-use crate::widgets::control::KeyButton;
+use crate::widgets::control::{KeyButton, modal_frame};
 
 /// Below this size the right column becomes tabs and the left one folds.
 const ROOMY: egui::Vec2 = vec2(1360.0, 800.0);
@@ -160,11 +160,12 @@ fn present(model: &mut Model, ui: &mut Ui) {
 
 fn gallery_over(model: &mut Model, ctx: &egui::Context) {
     let size = (ctx.content_rect().size() - vec2(160.0, 140.0)).min(vec2(1240.0, 820.0));
-    let modal = Modal::new(Id::unique("gallery")).show(ctx, |ui| {
-        ui.set_min_size(size);
-        ui.set_max_size(size);
-        Panel::Gallery.show(model, ui);
-    });
+    let modal =
+        Modal::new(Id::unique("gallery")).frame(modal_frame(&model.theme)).show(ctx, |ui| {
+            ui.set_min_size(size);
+            ui.set_max_size(size);
+            Panel::Gallery.show(model, ui);
+        });
     if modal.should_close() && model.view.overlay == Overlay::Gallery {
         model.view.overlay = Overlay::None;
     }

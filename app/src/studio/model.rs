@@ -138,6 +138,9 @@ pub struct ViewState {
     pub full_screen: bool,
 }
 
+/// A version of the frame on the stage, and what it is.
+pub type Side = (Shot, String);
+
 /// The state of the window.
 pub struct Model {
     pub theme: Arc<Theme>,
@@ -215,7 +218,7 @@ impl Model {
 
     /// The versions of the frame on the stage: A (coarse) and B (preview or refined), each with
     /// what it is. On the starting frame there is one version.
-    pub fn sides(&self) -> (Option<(Shot, String)>, Option<(Shot, String)>) {
+    pub fn sides(&self) -> (Option<Side>, Option<Side>) {
         let Some(session) = &self.session else {
             return (None, None);
         };
@@ -239,7 +242,7 @@ impl Model {
     }
 
     /// The best version of the frame on the stage.
-    pub fn best(&self) -> Option<(Shot, String)> {
+    pub fn best(&self) -> Option<Side> {
         let (a, b) = self.sides();
         b.or(a)
     }

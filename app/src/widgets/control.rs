@@ -129,6 +129,14 @@ pub fn key_cap(ui: &Ui, centre: Pos2, key: &str, ink: Color32) {
     ui.painter().text(centre, Align2::CENTER_CENTER, key, mono(10.0), ink);
 }
 
+/// Draws a key with its right end at `right`.
+pub fn key_cap_left_of(ui: &Ui, right: Pos2, key: &str, ink: Color32) {
+    if !key.is_empty() {
+        let centre = right - vec2(key_cap_width(ui, key) / 2.0, 0.0);
+        key_cap(ui, centre, key, ink);
+    }
+}
+
 /// A square button with an icon; `label` is its name for screen readers and its tooltip.
 pub fn icon_button(ui: &mut Ui, theme: &Theme, icon: Icon, label: &str, primary: bool) -> Response {
     let (rect, response) = ui.allocate_exact_size(Vec2::splat(HEIGHT - 2.0), Sense::click());
@@ -220,6 +228,15 @@ pub fn fill_bar(ui: &Ui, rect: Rect, fraction: f32, back: Color32, front: Color3
         let filled = Rect::from_min_size(rect.min, vec2(width, rect.height()));
         ui.painter().rect_filled(filled, radius, front);
     }
+}
+
+/// The surface of what lies over the window.
+pub fn modal_frame(theme: &Theme) -> egui::Frame {
+    egui::Frame::new()
+        .fill(theme.panel)
+        .stroke(Stroke::new(1.0, theme.line_strong))
+        .corner_radius(10)
+        .inner_margin(16)
 }
 
 /// What a panel says when it has nothing to show: what is missing and how to get it.

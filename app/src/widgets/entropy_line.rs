@@ -19,8 +19,7 @@ pub fn show(ui: &mut Ui, theme: &Theme, area: Rect, bits: &[f32], places: usize,
         WidgetInfo::labeled(Role::GraphicsObject, true, label)
     });
     let painter = ui.painter();
-    let label_at = area.left_top();
-    painter.text(label_at, Align2::LEFT_TOP, "entropy", sans(10.0), theme.dim);
+    painter.text(area.right_top(), Align2::RIGHT_TOP, "entropy", sans(10.0), theme.dim);
     let top = known.iter().copied().fold(1.0_f32, f32::max);
     let floor = area.bottom() - 2.0;
     let height = area.height() - 8.0;

@@ -1,13 +1,9 @@
 //! Every panel in its empty, working, ready and failed state, and the whole window, as pictures.
 
-mod support;
-
 use std::rc::Rc;
 
 use eframe::egui::{self, vec2};
 use egui_kittest::Harness;
-use support::fake::{FakeEngine, Refining, Shared};
-use support::{scene, snapshot};
 use videoworld_studio::commands::Command;
 use videoworld_studio::panels::Panel;
 use videoworld_studio::studio::model::{Action, Compare, Model};
@@ -15,6 +11,9 @@ use videoworld_studio::studio::world::Drawing;
 use videoworld_studio::studio::{Parts, Studio, StudioOptions};
 use videoworld_studio::theme::{self, ThemeChoice};
 use videoworld_studio::widgets::{frame_view, scatter};
+
+use crate::fake::{FakeEngine, Refining, Shared};
+use crate::{scene, snapshot};
 
 /// What the window is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,5 @@
 //! The window driven as a user would: by its labels and keys, against a scripted engine.
 
-mod support;
-
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,10 +8,11 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use engine::rollout::{NodeId, Rollout};
 use engine::worker::Request;
-use support::fake::{FakeEngine, Refining, Shared};
-use support::scene;
 use videoworld_studio::studio::world::Drawing;
 use videoworld_studio::studio::{Parts, Studio, StudioOptions};
+
+use crate::fake::{FakeEngine, Refining, Shared};
+use crate::scene;
 
 fn open(script: &Shared) -> Harness<'static, Studio> {
     let shared = Rc::clone(script);
