@@ -28,15 +28,15 @@ impl Fsq {
         Self { levels: levels.to_vec() }
     }
 
-    /// Rounds latents to codes.
-    ///
-    /// # Shapes
-    /// - z: `[batch, dimension, token]`
-    /// Numbers a code is made of.
+    /// How many numbers a code is made of.
     pub fn dimensions(&self) -> usize {
         self.levels.len()
     }
 
+    /// Rounds latents to codes.
+    ///
+    /// # Shapes
+    /// - z: `[batch, dimension, token]`
     pub fn quantize(&self, z: Tensor<3>) -> Quantized {
         let device = z.device();
         let bounded = self.bound(z);
