@@ -132,13 +132,13 @@ mod tests {
             rows: vec![
                 Row::new("probe", Unit::Share, 0.6).beside(0.2).floor(Floor::AtLeast(0.55)),
                 Row::new("environment", Unit::Share, 0.2).floor(Floor::AtMost(0.1)),
-                Row::new("nothing", Unit::Decibels, f64::NAN).floor(Floor::AtMost(0.1)),
+                Row::new("nothing", Unit::Share, f64::NAN).floor(Floor::AtMost(0.1)),
             ],
         };
         let text = table.to_string();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[2], "  probe         60.0%    20.0%  >= 55.0%  yes");
-        assert_eq!(lines[3], "  environment   20.0%           <= 10.0%  NO");
+        assert_eq!(lines[2], "  probe        60.0%    20.0%  >= 55.0%  yes");
+        assert_eq!(lines[3], "  environment  20.0%           <= 10.0%  NO");
         assert!(lines[4].ends_with("NO"), "a measure that failed is no success: {}", lines[4]);
         assert!(!table.all_reached());
     }
