@@ -30,6 +30,8 @@ stage "build"
 cargo build --release --workspace --locked
 stage "tests"
 cargo test --release --workspace --locked
+stage "golden tensors on software Vulkan"
+PARITY_DEVICE=vulkan cargo test --release --workspace --test parity --locked
 stage "a real window"
 tests/window.sh
 stage "a machine without a display"
