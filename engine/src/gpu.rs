@@ -162,7 +162,11 @@ mod with_wgpu {
     }
 
     fn instance() -> wgpu::Instance {
-        wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle())
+        wgpu::Instance::new(wgpu::InstanceDescriptor {
+            // OpenGL cannot compute, and looking for it makes its libraries complain aloud.
+            backends: backends(DeviceChoice::Auto),
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        })
     }
 
     fn enumerate(instance: &wgpu::Instance, backends: Backends) -> Vec<wgpu::Adapter> {
