@@ -10,6 +10,6 @@ mkdir "$home/work"
 (cd "$home/work" && env -i PATH=/usr/bin:/bin HOME="$home" "$binary" | tee "$home/said")
 grep -qi 'no display' "$home/said"
 for kind in png gif json; do
-  find "$home" -name "*.$kind" -size +100c | grep -q . || { echo "no .$kind was written"; exit 1; }
+  find "$home" -name "*.$kind" -size +100c -print -quit | grep -q . || { echo "no .$kind was written"; exit 1; }
 done
-find "$home/work" -type f | sort | head -20
+find "$home/work" -maxdepth 2 | sort
