@@ -51,6 +51,7 @@ fn tiny() -> Recipe {
         batch: [2; 5],
         joint_share: 0.5,
         policy_episodes: 5,
+        start: None,
     }
 }
 
@@ -129,7 +130,7 @@ fn every_stage_trains_and_their_pack_predicts_paints_and_is_measured() {
     let networks = pack.load(runner.models().device()).unwrap();
     let policy = eval::policy(&networks, &pack.manifest, 1, quiet).unwrap();
     assert!((0.0..=1.0).contains(&policy.rows[0].value), "{policy}");
-    let refined = eval::refined(runner.models(), 1, quiet).unwrap();
+    let refined = eval::refined(runner.models(), &networks, 1, quiet).unwrap();
     assert!(refined.table.rows.iter().all(|row| row.value.is_finite()), "{refined}");
     assert_eq!(refined.sheet.width(), 9 * 48 + 8 * 2);
     let rollouts = eval::rollouts(&runner, 1, false, quiet).unwrap();

@@ -6,13 +6,13 @@ use anyhow::{Result, bail};
 use engine::eval::{Speed, speed};
 use engine::gpu::{self, DeviceChoice};
 use engine::media::write_atomic;
-use engine::pack::Pack;
+use engine::pack::PackSource;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of a pack, instead of the one inside the program
-    #[arg(long, value_name = "DIR")]
-    pack: Option<PathBuf>,
+    /// Folder of a pack, or embedded: the one inside the program
+    #[arg(long, value_name = "DIR", default_value_t)]
+    pack: PackSource,
     /// Where the networks run: auto, vulkan, metal, dx12 or cpu; give it again for another device
     #[arg(long = "device", value_name = "DEVICE", default_value = "auto")]
     devices: Vec<DeviceChoice>,
@@ -28,15 +28,11 @@ pub fn run(args: &Args) -> Result<()> {
     if args.repeats == 0 {
         bail!("--repeats must be at least 1");
     }
-    let open = || match &args.pack {
-        None => Pack::embedded(),
-        Some(folder) => Pack::open(folder),
-    };
     let mut table = Speed { devices: Vec::new() };
     for device in &args.devices {
         let chosen = gpu::choose(*device)?;
         eprintln!("measuring on {}", chosen.description);
-        table.devices.push(speed(&open, &chosen, args.repeats)?);
+        table.devices.push(speed(&|| args.pack.open(), &chosen, args.repeats)?);
     }
     println!("{table}");
     if let Some(file) = &args.json {

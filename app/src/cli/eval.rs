@@ -98,7 +98,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.clips == 0 {
         bail!("--clips must be at least 1");
     }
-    let pack = args.engine.open_pack()?;
+    let pack = args.engine.pack.open()?;
     let mut report = Report {
         pack: pack.manifest.name.clone(),
         pack_id: pack.id.to_string(),
@@ -137,7 +137,7 @@ fn networks(args: &Args, pack: &Pack, report: &mut Report) -> Result<()> {
         if all && !runner.pack().has_refiner {
             report.leave_out("refined video", "this pack has no diffusion model");
         } else {
-            refined(args, &runner, report, &mut progress)?;
+            refined(args, pack, &runner, report, &mut progress)?;
         }
     }
     if all && !runner.pack().has_policy {
@@ -158,11 +158,13 @@ fn networks(args: &Args, pack: &Pack, report: &mut Report) -> Result<()> {
 
 fn refined(
     args: &Args,
+    pack: &Pack,
     runner: &Runner,
     report: &mut Report,
     progress: &mut eval::Progress<'_>,
 ) -> Result<()> {
-    let refined = eval::refined(runner.models(), args.clips, progress)?;
+    let networks = pack.load(runner.models().device())?;
+    let refined = eval::refined(runner.models(), &networks, args.clips, progress)?;
     report.add("refined", &refined)?;
     if let Some(folder) = &args.out {
         write_png(&folder.join("refined.png"), &refined.sheet)?;
@@ -197,6 +199,8 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use engine::pack::PackSource;
+
     use super::*;
 
     #[test]
@@ -216,7 +220,10 @@ mod tests {
             coarse_only: false,
             json: Some(json.clone()),
             out: Some(dir.path().to_owned()),
-            engine: EngineArgs { pack: None, device: engine::gpu::DeviceChoice::Cpu },
+            engine: EngineArgs {
+                pack: PackSource::Embedded,
+                device: engine::gpu::DeviceChoice::Cpu,
+            },
         };
         run(&args).unwrap();
         let report: serde_json::Value =

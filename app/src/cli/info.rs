@@ -27,7 +27,7 @@ pub fn run(args: &Args) -> Result<()> {
         Some((total, free)) => println!("  {} in all, {} free", bytes(total), bytes(free)),
         None => println!("  not known on this system"),
     }
-    let pack = args.engine.open_pack()?;
+    let pack = args.engine.pack.open()?;
     let manifest = &pack.manifest;
     let stored: u64 = manifest.files.values().map(|file| file.bytes).sum();
     println!("Pack");

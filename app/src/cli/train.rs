@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use engine::gpu::{self, DeviceChoice};
+use engine::pack::PackSource;
 use engine::train::{PackSettings, Recipe, RunFolder, Stage, Tick};
 
 #[derive(Debug, clap::Args)]
@@ -16,6 +17,10 @@ pub struct Args {
     /// The run's folder; a run that exists goes on from its last checkpoints
     #[arg(long, value_name = "DIR")]
     run: PathBuf,
+    /// Go on from a pack, a folder or embedded, instead of fresh networks; a run that exists keeps
+    /// to what it began with
+    #[arg(long, value_name = "PACK")]
+    from: Option<PackSource>,
     /// Minutes of training in all, those before a restart included
     #[arg(long, value_name = "MINUTES", default_value_t = 60.0)]
     budget: f64,
@@ -68,7 +73,11 @@ pub fn run(args: &Args) -> Result<()> {
         (_, Some(_)) => bail!("--out belongs to train pack alone; training writes into --run"),
         (_, None) => {}
     }
-    let folder = RunFolder::open(&args.run, Recipe::craft_mini())?;
+    let recipe = match &args.from {
+        None => Recipe::craft_mini(),
+        Some(pack) => Recipe::from_pack(pack.clone())?,
+    };
+    let folder = RunFolder::open(&args.run, recipe)?;
     let chosen = gpu::choose(args.device)?;
     eprintln!("computing on {}", chosen.description);
     let budget = Duration::from_secs_f64(60.0 * args.budget);
@@ -145,6 +154,7 @@ mod tests {
             budget: 1.0,
             iterations: Some(1),
             device: DeviceChoice::Cpu,
+            from: None,
             out: None,
         }
     }

@@ -58,7 +58,7 @@ fn open_window(args: &Args) -> Result<(), String> {
     }
     studio::run(StudioOptions {
         frame: args.frame.clone(),
-        pack: args.engine.source(),
+        pack: args.engine.pack,
         device: args.engine.device,
         settings: Settings::default_path(),
     })

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use engine::atlas::{AtlasMap, ReferenceClip, ReferenceSet};
 use engine::craft::{Action, Episode, Split, Task};
 use engine::media::{Clip, Frame, FrameSize};
-use engine::pack::Pack;
-use engine::worker::PackSource;
+use engine::pack::PackSource;
 
 use super::map::{ClipRef, CodeMap, MapPoint};
 use super::world::World;
@@ -28,11 +27,7 @@ impl World for CraftWorld {
     }
 
     fn code_map(&self, pack: &PackSource) -> Result<CodeMap, String> {
-        let pack = match pack {
-            PackSource::Embedded => Pack::embedded(),
-            PackSource::Folder(folder) => Pack::open(folder),
-        };
-        let pack = pack.map_err(|error| error.to_string())?;
+        let pack = pack.open().map_err(|error| error.to_string())?;
         let set = pack.reference().map_err(|error| error.to_string())?;
         let missing = "This pack has no reference set, so there is no map of its codes";
         let set = set.filter(|set| !set.clips.is_empty()).ok_or(missing)?;

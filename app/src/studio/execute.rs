@@ -5,7 +5,8 @@ use std::sync::Arc;
 use eframe::egui;
 use engine::craft::Task;
 use engine::media::{Fit, Frame};
-use engine::worker::{PackSource, Request};
+use engine::pack::PackSource;
+use engine::worker::Request;
 
 use super::Studio;
 use super::jobs::JobKind;

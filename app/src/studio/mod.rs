@@ -22,8 +22,9 @@ use std::path::PathBuf;
 use ::engine::craft::Task;
 use ::engine::gpu::DeviceChoice;
 use ::engine::media::FrameSize;
+use ::engine::pack::PackSource;
 use ::engine::rollout::{NodeId, Sampling};
-use ::engine::worker::{JobId, PackSource, PackSummary, Worker};
+use ::engine::worker::{JobId, PackSummary, Worker};
 use anyhow::Context as _;
 use eframe::egui;
 

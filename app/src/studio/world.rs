@@ -7,7 +7,7 @@ use std::thread;
 use engine::craft::Task;
 use engine::media::{Clip, Frame, FrameSize};
 
-use engine::worker::PackSource;
+use engine::pack::PackSource;
 
 use super::map::{ClipRef, CodeMap};
 

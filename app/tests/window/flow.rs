@@ -27,7 +27,7 @@ fn open(script: &Shared) -> Harness<'static, Studio> {
             };
             let options = StudioOptions {
                 frame: None,
-                pack: engine::worker::PackSource::Embedded,
+                pack: engine::pack::PackSource::Embedded,
                 device: engine::gpu::DeviceChoice::Cpu,
                 settings: None,
             };
@@ -222,7 +222,7 @@ fn a_pack_that_cannot_be_opened_says_why() {
         };
         let options = StudioOptions {
             frame: None,
-            pack: engine::worker::PackSource::Embedded,
+            pack: engine::pack::PackSource::Embedded,
             device: engine::gpu::DeviceChoice::Cpu,
             settings: None,
         };

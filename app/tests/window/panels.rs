@@ -33,7 +33,7 @@ const STATES: [State; 4] = [State::Empty, State::Working, State::Ready, State::F
 fn options() -> StudioOptions {
     StudioOptions {
         frame: None,
-        pack: engine::worker::PackSource::Embedded,
+        pack: engine::pack::PackSource::Embedded,
         device: engine::gpu::DeviceChoice::Cpu,
         settings: None,
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use engine::atlas::AtlasMap;
 use engine::craft::Task;
 use engine::media::{Clip, Frame, FrameSize};
-use engine::worker::PackSource;
+use engine::pack::PackSource;
 use image::Rgb;
 use videoworld_studio::studio::map::{ClipRef, CodeMap, MapPoint};
 use videoworld_studio::studio::world::World;

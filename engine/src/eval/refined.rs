@@ -9,6 +9,7 @@ use super::table::{Floor, Row, Table, Unit};
 use super::{CoarseView, EvalError, Progress, check_frames, mean, unseen};
 use crate::atlas::{gradient_deviation, moving_region, psnr, ssim};
 use crate::media::{self, Frame};
+use crate::pack::Networks;
 use crate::rollout::{Models, RefineRequest};
 
 /// Every how many frames of a clip one is on the sheet.
@@ -18,7 +19,7 @@ const SHEET_STRIDE: usize = 2;
 #[derive(Debug, Clone, Serialize)]
 pub struct Refined {
     pub table: Table,
-    /// Rows of truth, coarse and refined video, one clip a task.
+    /// Rows of truth, coarse and refined video and the truth through the autoencoder, one clip a task.
     #[serde(skip)]
     pub sheet: Frame,
 }
@@ -50,21 +51,23 @@ impl Likeness {
 }
 
 /// Measures `clips` unseen clips a task, each painted from its true first frame and own codes.
+/// `networks` are those of `models`; the video autoencoder is also measured alone, as the limit of
+/// what refining can reach.
 ///
 /// # Errors
 /// Fails without a diffusion model and on packs with clips of another length.
 pub fn refined(
     models: &dyn Models,
+    networks: &Networks,
     clips: usize,
     progress: &mut Progress<'_>,
 ) -> Result<Refined, EvalError> {
     let pack = models.pack().clone();
     check_frames(&pack)?;
-    if !pack.has_refiner {
-        return Err(EvalError::NoRefiner);
-    }
+    let vae = networks.vdm.as_ref().map(|vdm| &vdm.vae).ok_or(EvalError::NoRefiner)?;
     let view = CoarseView { models };
-    let (mut coarse, mut fine, mut sheet) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut coarse, mut fine) = (Vec::new(), Vec::new());
+    let (mut limit, mut sheet) = (Vec::new(), Vec::new());
     let of = clips * pack.tasks.len();
     for index in 0..clips {
         for task in &pack.tasks {
@@ -84,13 +87,17 @@ pub fn refined(
             };
             let refined = models.refine(request, &mut |_| ControlFlow::Continue(()));
             let refined = refined.expect("nobody breaks off");
+            let video =
+                media::tensor_from_frames(&truth.iter().collect::<Vec<_>>(), models.device());
+            let passed = media::frames_from_tensor(vae.decode(vae.encode(video)));
             let (large, refined) =
                 (media::frames_from_tensor(large), media::frames_from_tensor(refined));
             let moving = moving_region(&truth);
             coarse.push(Likeness::of(&truth, &large, &moving));
             fine.push(Likeness::of(&truth, &refined, &moving));
+            limit.push(Likeness::of(&truth, &passed, &moving));
             if index == 0 {
-                let rows = [truth, large, refined];
+                let rows = [truth, large, refined, passed];
                 sheet.extend(rows.into_iter().flat_map(|r| r.into_iter().step_by(SHEET_STRIDE)));
             }
         }
@@ -104,6 +111,7 @@ pub fn refined(
         Row::new(name, unit, value).beside(control)
     };
     let (ssim, deviation) = (of_both(&|l| l.ssim), of_both(&|l| l.gradient_deviation));
+    let alone = |value: &dyn Fn(&Likeness) -> f64| mean(limit.iter().map(value));
     let table = Table {
         title: format!("Refined video of {of} unseen clips (control: coarse, scaled up)"),
         rows: vec![
@@ -112,6 +120,8 @@ pub fn refined(
                 .floor(Floor::AtMost(deviation.1)),
             row("PSNR", Unit::Decibels, of_both(&|l| l.psnr)),
             row("PSNR of the moving region", Unit::Decibels, of_both(&|l| l.moving_psnr)),
+            Row::new("autoencoder alone, SSIM", Unit::Number, alone(&|l| l.ssim)),
+            Row::new("autoencoder alone, PSNR", Unit::Decibels, alone(&|l| l.psnr)),
         ],
     };
     Ok(Refined { table, sheet: media::contact_strip(&sheet, columns) })

@@ -6,6 +6,7 @@
 mod error;
 mod manifest;
 mod networks;
+mod source;
 #[cfg(test)]
 pub(crate) mod tests;
 mod write;
@@ -20,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 pub use error::PackError;
 pub use manifest::{FORMAT, FileFacts, Manifest, SamplerDefaults, TaskEntry};
 pub use networks::Networks;
+pub use source::PackSource;
 pub use write::{PackContents, hex};
 
 use crate::atlas::ReferenceSet;

@@ -54,13 +54,9 @@ struct Trained {
 }
 
 impl RunFolder {
-    /// Whether a stage has a checkpoint.
-    pub fn has(&self, stage: Stage) -> bool {
-        self.stage(stage).join("checkpoint").is_dir()
-    }
-
     /// Writes what the run has trained so far as a pack and opens it. Without a joint stage it has
-    /// no diffusion model, without a policy stage no policy. `progress` hears what is being done.
+    /// no diffusion model, without a policy stage no policy, unless that of the pack it goes on
+    /// from still fits. `progress` hears what is being done.
     ///
     /// # Errors
     /// Fails when there is not even a dLDM, and when the pack cannot be written.
@@ -72,16 +68,7 @@ impl RunFolder {
         progress: &mut dyn FnMut(&'static str),
     ) -> Result<Pack, TrainError> {
         progress("Reading checkpoints");
-        let (dldm, vdm) = if self.has(Stage::Joint) {
-            let joint = self.joint(device)?;
-            (joint.dldm, Some(joint.vdm))
-        } else {
-            (self.dldm(device)?, None)
-        };
-        let planner = match self.has(Stage::Policy) {
-            true => Some(self.planner(device)?),
-            false => None,
-        };
+        let (dldm, vdm, planner) = (self.dldm(device)?, self.vdm(device)?, self.planner(device)?);
         progress("Encoding the reference set");
         let mut reference = self.reference_set(&dldm, settings.reference_clips, device);
         progress("Laying out the map");
@@ -138,7 +125,12 @@ impl RunFolder {
             let minutes = seconds / 60.0;
             stages.push(format!("{} {iteration} iterations in {minutes:.0} min", stage.name()));
         }
-        Ok(format!("on craft-world videos of the training split: {}", stages.join(", ")))
+        let stages = stages.join(", ");
+        Ok(match self.before() {
+            Some(before) if stages.is_empty() => before.to_owned(),
+            Some(before) => format!("{before}; from there {stages}"),
+            None => format!("on craft-world videos of the training split: {stages}"),
+        })
     }
 
     /// `count` clips a task of environments that training never saw, whole episodes in order.

@@ -10,7 +10,7 @@ use super::{Run, Schedule, Tick, TrainError, stack};
 use crate::craft::{Episode, Split, Task};
 use crate::dldm::Dldm;
 use crate::media::FrameSize;
-use crate::policy::{Planner, PlannerConfig, next_code_loss};
+use crate::policy::{Planner, next_code_loss};
 
 /// One task of one environment as the policy sees it.
 pub struct EncodedTask {
@@ -107,14 +107,14 @@ pub struct Data<'a> {
     pub size: FrameSize,
 }
 
-/// Trains the policy on `episodes` episodes of the training split, encoded by the dLDM.
+/// Trains the policy from `start` on, on `episodes` episodes of the training split, encoded by the dLDM.
 ///
 /// # Errors
 /// See [`TrainError`].
 #[expect(clippy::too_many_arguments, reason = "a stage is the sum of its settings")]
 pub fn train(
     folder: &Path,
-    config: &PlannerConfig,
+    start: Planner,
     data: Data<'_>,
     episodes: usize,
     batch: usize,
@@ -124,7 +124,8 @@ pub fn train(
 ) -> Result<Planner, TrainError> {
     let encoded = encode_many(data.dldm, Split::Train, 0..episodes as u64, data.size, device);
     let device = device.clone().autodiff();
-    let mut run = Run::open("policy", folder, config.init(&device), schedule, on_tick)?;
+    let feature_size = start.config().feature_size;
+    let mut run = Run::open("policy", folder, start, schedule, on_tick)?;
     let mut rng = ChaCha8Rng::seed_from_u64(run.iteration() as u64);
     while !run.is_done() {
         let drawn: Vec<&EncodedTask> =
@@ -133,7 +134,7 @@ pub fn train(
             .iter()
             .map(|e| if rng.random_bool(0.5) { 0 } else { rng.random_range(0..e.codes.len()) })
             .collect();
-        let tasks = PolicyBatch::new(&drawn, &starts, config.feature_size, &device);
+        let tasks = PolicyBatch::new(&drawn, &starts, feature_size, &device);
         let logits = run.model.logits(tasks.codes.clone(), tasks.features, tasks.tasks);
         let loss = next_code_loss(logits, tasks.codes, &tasks.lengths);
         run.step(loss, Vec::new())?;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use burn::module::Module;
@@ -13,6 +14,7 @@ use super::warmup::Warmup;
 use super::{Schedule, Tick, TrainError, joint, policy, vae, vdm, warmup};
 use crate::dldm::{Dldm, DldmConfig};
 use crate::media::FrameSize;
+use crate::pack::{Networks, Pack, PackSource};
 use crate::policy::{Planner, PlannerConfig};
 use crate::vdm::{CONTROL_KEYS, ControlBranch, DIT_KEYS, Dit, Vdm, VdmConfig, VideoVae};
 use crate::weights::{Weights, WeightsError};
@@ -86,6 +88,9 @@ pub struct Recipe {
     pub joint_share: f64,
     /// Episodes whose codes train the policy.
     pub policy_episodes: usize,
+    /// The pack whose networks the stages begin with, instead of fresh ones.
+    #[serde(default)]
+    pub start: Option<PackSource>,
 }
 
 impl Recipe {
@@ -101,7 +106,26 @@ impl Recipe {
             batch: [4, 16, 8, 8, 32],
             joint_share: 0.4,
             policy_episodes: 1200,
+            start: None,
         }
+    }
+
+    /// Goes on from a pack, at its sizes; what it lacks begins fresh at those of the embedded pack.
+    ///
+    /// # Errors
+    /// Fails when the pack cannot be opened.
+    pub fn from_pack(source: PackSource) -> Result<Self, TrainError> {
+        let manifest = source.open()?.manifest;
+        let mini = Self::craft_mini();
+        Ok(Self {
+            size: manifest.frame_size,
+            coarse_size: manifest.coarse_size,
+            dldm: manifest.dldm,
+            vdm: manifest.vdm.unwrap_or(mini.vdm),
+            planner: manifest.planner.unwrap_or(mini.planner),
+            start: Some(source),
+            ..mini
+        })
     }
 }
 
@@ -110,13 +134,15 @@ impl Recipe {
 pub struct RunFolder {
     path: PathBuf,
     pub recipe: Recipe,
+    start: Option<Arc<Pack>>,
 }
 
 impl RunFolder {
     /// Opens a run, or begins one with `recipe`; a run that exists keeps its own.
     ///
     /// # Errors
-    /// Fails when the folder cannot be written or holds a recipe that cannot be read.
+    /// Fails when the folder cannot be written, or holds a recipe that cannot be read or goes on
+    /// from a pack that cannot be opened.
     pub fn open(path: &Path, recipe: Recipe) -> Result<Self, TrainError> {
         std::fs::create_dir_all(path).map_err(|e| TrainError::file(path, e))?;
         let file = path.join("recipe.json");
@@ -129,11 +155,27 @@ impl RunFolder {
             std::fs::write(&file, text).map_err(|e| TrainError::file(&file, e))?;
             recipe
         };
-        Ok(Self { path: path.to_owned(), recipe })
+        let start = recipe.start.as_ref().map(PackSource::open).transpose()?.map(Arc::new);
+        Ok(Self { path: path.to_owned(), recipe, start })
+    }
+
+    /// The networks of the pack that this run goes on from.
+    fn start(&self, device: &Device) -> Result<Option<Networks>, TrainError> {
+        Ok(self.start.as_ref().map(|pack| pack.load(device)).transpose()?)
+    }
+
+    /// How the pack that this run goes on from was trained.
+    pub(super) fn before(&self) -> Option<&str> {
+        self.start.as_ref().map(|pack| pack.manifest.trained.as_str())
     }
 
     pub fn stage(&self, stage: Stage) -> PathBuf {
         self.path.join(stage.name())
+    }
+
+    /// Whether a stage has a checkpoint.
+    pub fn has(&self, stage: Stage) -> bool {
+        self.stage(stage).join("checkpoint").is_dir()
     }
 
     /// The video autoencoder as trained so far, with its latents' statistics.
@@ -141,6 +183,11 @@ impl RunFolder {
     /// # Errors
     /// Fails when its stage has not finished.
     pub fn vae(&self, device: &Device) -> Result<VideoVae, TrainError> {
+        if !self.has(Stage::Vae)
+            && let Some(vdm) = self.start(device)?.and_then(|networks| networks.vdm)
+        {
+            return Ok(vdm.vae);
+        }
         let folder = self.stage(Stage::Vae);
         let file = folder.join("config.json");
         let text = std::fs::read_to_string(&file).map_err(|_| TrainError::Missing {
@@ -158,10 +205,19 @@ impl RunFolder {
     /// # Errors
     /// Fails when there is no checkpoint.
     pub fn dldm(&self, device: &Device) -> Result<Dldm, TrainError> {
-        if self.stage(Stage::Joint).join("checkpoint").is_dir() {
-            return Ok(self.joint(device)?.dldm);
+        if self.has(Stage::Joint) { Ok(self.joint(device)?.dldm) } else { self.warm(device) }
+    }
+
+    /// The dLDM as the warm-up left it.
+    fn warm(&self, device: &Device) -> Result<Dldm, TrainError> {
+        if !self.has(Stage::Warmup)
+            && let Some(networks) = self.start(device)?
+        {
+            return Ok(networks.dldm);
         }
-        Ok(self.load(Stage::Warmup, Warmup::new(&self.recipe.dldm, device))?.dldm)
+        let config = &self.recipe.dldm;
+        let fresh = Warmup::new(config.init(device), config, device);
+        Ok(self.load(Stage::Warmup, fresh)?.dldm)
     }
 
     /// Both networks of the joint stage.
@@ -177,12 +233,31 @@ impl RunFolder {
         Ok(joint)
     }
 
-    /// The policy as trained so far.
+    /// The diffusion model as trained so far; `None` when there is none that fits the video
+    /// autoencoder.
     ///
     /// # Errors
-    /// Fails when there is no checkpoint.
-    pub fn planner(&self, device: &Device) -> Result<Planner, TrainError> {
-        self.load(Stage::Policy, self.recipe.planner.init(device))
+    /// Fails when a checkpoint cannot be read.
+    pub fn vdm(&self, device: &Device) -> Result<Option<Vdm>, TrainError> {
+        if self.has(Stage::Joint) {
+            return Ok(Some(self.joint(device)?.vdm));
+        }
+        let start = self.start(device)?.and_then(|networks| networks.vdm);
+        Ok(start.filter(|_| !self.has(Stage::Vae)))
+    }
+
+    /// The policy as trained so far; `None` when there is none that knows the dLDM's codes.
+    ///
+    /// # Errors
+    /// Fails when a checkpoint cannot be read.
+    pub fn planner(&self, device: &Device) -> Result<Option<Planner>, TrainError> {
+        if self.has(Stage::Policy) {
+            return self.load(Stage::Policy, self.recipe.planner.init(device)).map(Some);
+        }
+        let other_codes =
+            self.has(Stage::Warmup) || (self.has(Stage::Joint) && self.recipe.joint_share > 0.0);
+        let start = self.start(device)?.and_then(|networks| networks.planner);
+        Ok(start.filter(|_| !other_codes))
     }
 
     fn load<M: Module>(&self, stage: Stage, fresh: M) -> Result<M, TrainError> {
@@ -210,15 +285,18 @@ impl RunFolder {
         device: &Device,
         on_tick: &mut dyn FnMut(&Tick),
     ) -> Result<(), TrainError> {
-        let Recipe { size, coarse_size, dldm, vdm, planner, batch, joint_share, policy_episodes } =
-            &self.recipe;
-        let learning_rate = stage.learning_rate();
+        let Recipe { size, coarse_size, dldm, vdm, planner, batch, .. } = &self.recipe;
+        let trained = self.start.is_some();
+        // Trained weights have to be moved, not found.
+        let learning_rate = stage.learning_rate() * if trained { 0.5 } else { 1.0 };
         let schedule = Schedule { budget, max_iterations, learning_rate, warmup: 100 };
         let folder = self.stage(stage);
+        let autodiff = device.clone().autodiff();
         match stage {
             Stage::Vae => {
-                let vae =
-                    vae::train(&folder, &vdm.vae, *size, batch[0], schedule, device, on_tick)?;
+                let start = self.start(&autodiff)?.and_then(|networks| networks.vdm);
+                let start = start.map_or_else(|| vdm.vae.init(&autodiff), |vdm| vdm.vae);
+                let vae = vae::train(&folder, start, *size, batch[0], schedule, device, on_tick)?;
                 let file = folder.join("config.json");
                 let text = serde_json::to_string_pretty(vae.config())
                     .map_err(|e| TrainError::checkpoint(&file, e))?;
@@ -226,40 +304,59 @@ impl RunFolder {
             }
             Stage::Vdm => {
                 let vae = self.vae(device)?;
-                vdm::train(&folder, vdm, &vae, *size, batch[1], schedule, device, on_tick).map(drop)
+                let start = self.start(&autodiff)?.and_then(|networks| networks.vdm);
+                let start = start.unwrap_or_else(|| vdm.init(&autodiff));
+                vdm::train(&folder, start, &vae, *size, batch[1], schedule, device, on_tick)
+                    .map(drop)
             }
             Stage::Warmup => {
-                warmup::train(&folder, dldm, *coarse_size, batch[2], schedule, device, on_tick)
+                let start = self.start(&autodiff)?.map(|networks| networks.dldm);
+                let start = start.unwrap_or_else(|| dldm.init(&autodiff));
+                let start = Warmup::new(start, dldm, &autodiff);
+                let (size, batch) = (*coarse_size, batch[2]);
+                warmup::train(&folder, start, trained, size, batch, schedule, device, on_tick)
                     .map(drop)
             }
             Stage::Joint => {
-                let start = self.start_of_joint(&device.clone().autodiff())?;
+                let start = self.start_of_joint(&autodiff)?;
                 let settings = joint::Settings {
                     size: *size,
                     coarse_size: *coarse_size,
-                    both_share: *joint_share,
+                    both_share: self.recipe.joint_share,
                     batch: batch[3],
                 };
                 joint::train(&folder, start, settings, schedule, device, on_tick).map(drop)
             }
             Stage::Policy => {
+                let start = self.start(&autodiff)?.and_then(|networks| networks.planner);
+                let start = start.unwrap_or_else(|| planner.init(&autodiff));
                 let dldm = self.dldm(device)?;
                 let data = policy::Data { dldm: &dldm, size: *coarse_size };
-                let (episodes, batch) = (*policy_episodes, batch[4]);
-                policy::train(&folder, planner, data, episodes, batch, schedule, device, on_tick)
+                let (episodes, batch) = (self.recipe.policy_episodes, batch[4]);
+                policy::train(&folder, start, data, episodes, batch, schedule, device, on_tick)
                     .map(drop)
             }
         }
     }
 
-    /// The warmed-up dLDM and the pretrained diffusion model, whose first blocks begin the control
-    /// branch.
+    /// The warmed-up dLDM and the pretrained diffusion model. Its first blocks begin the control
+    /// branch, unless the pack that the run goes on from has one.
     fn start_of_joint(&self, device: &Device) -> Result<Joint, TrainError> {
-        let dldm = self.load(Stage::Warmup, Warmup::new(&self.recipe.dldm, device))?.dldm;
-        let mut vdm: Vdm = self.load(Stage::Vdm, self.recipe.vdm.init(device))?;
+        let dldm = self.warm(device)?;
+        let start = self.start(device)?.and_then(|networks| networks.vdm);
+        let mut vdm = match start {
+            Some(vdm) if !self.has(Stage::Vdm) => vdm,
+            start => {
+                let mut vdm: Vdm = self.load(Stage::Vdm, self.recipe.vdm.init(device))?;
+                vdm.control = match start {
+                    Some(start) => start.control,
+                    None => begin_control(self.recipe.vdm.control.init(device), &vdm.dit)
+                        .map_err(|e| TrainError::checkpoint(&self.path, e))?,
+                };
+                vdm
+            }
+        };
         vdm.vae = self.vae(device)?;
-        vdm.control = begin_control(self.recipe.vdm.control.init(device), &vdm.dit)
-            .map_err(|e| TrainError::checkpoint(&self.path, e))?;
         Ok(Joint { dldm, vdm })
     }
 }

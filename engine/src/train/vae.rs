@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
 use crate::media::FrameSize;
-use crate::vdm::{VideoVae, VideoVaeConfig};
+use crate::vdm::VideoVae;
 
 /// Frames of a training window: two latent steps, enough for every temporal layer to matter.
 const WINDOW: usize = 5;
@@ -20,13 +20,13 @@ const SCALE_WEIGHT: f32 = 1e-4;
 /// Clips that the latent statistics are measured on.
 const STATISTICS_CLIPS: usize = 64;
 
-/// Trains the video autoencoder and measures its latents' mean and deviation.
+/// Trains the video autoencoder from `start` on and measures its latents' mean and deviation.
 ///
 /// # Errors
 /// See [`TrainError`].
 pub fn train(
     folder: &Path,
-    config: &VideoVaeConfig,
+    start: VideoVae,
     size: FrameSize,
     batch: usize,
     schedule: Schedule,
@@ -35,7 +35,7 @@ pub fn train(
 ) -> Result<VideoVae, TrainError> {
     let plain = device.clone();
     let device = device.clone().autodiff();
-    let mut run = Run::open("vae", folder, config.init(&device), schedule, on_tick)?;
+    let mut run = Run::open("vae", folder, start, schedule, on_tick)?;
     let seed = run.iteration() as u64;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let first_seed = 5_000_000 + seed * 1000;

@@ -10,21 +10,21 @@ use rand_chacha::ChaCha8Rng;
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
 use crate::media::FrameSize;
 use crate::vdm::schedule::{TrainingNoise, loss_weight};
-use crate::vdm::{Conditioning, Vdm, VdmConfig, VideoVae};
+use crate::vdm::{Conditioning, Vdm, VideoVae};
 
 /// Clips kept as latents.
 const BANK: usize = 4000;
 /// New clips that enter the bank before each iteration until it is full.
 const NEW_PER_ITERATION: usize = 4;
 
-/// Pretrains the transformer on clips seen through `vae`; there are no codes and no control yet.
+/// Pretrains the transformer of `start` on clips seen through `vae`; there are no codes and no control yet.
 ///
 /// # Errors
 /// See [`TrainError`].
 #[expect(clippy::too_many_arguments, reason = "a stage is the sum of its settings")]
 pub fn train(
     folder: &Path,
-    config: &VdmConfig,
+    start: Vdm,
     vae: &VideoVae,
     size: FrameSize,
     batch: usize,
@@ -34,7 +34,7 @@ pub fn train(
 ) -> Result<Vdm, TrainError> {
     let plain = device.clone();
     let device = device.clone().autodiff();
-    let mut vdm = config.init(&device);
+    let mut vdm = start;
     // Only the transformer learns here; the control branch begins with the joint stage.
     vdm.vae = vae.clone().no_grad();
     vdm.control = vdm.control.no_grad();

@@ -45,11 +45,12 @@ pub struct Warmup {
 }
 
 impl Warmup {
-    pub fn new(config: &DldmConfig, device: &Device) -> Self {
+    /// A dLDM of these sizes with a fresh head.
+    pub fn new(dldm: Dldm, config: &DldmConfig, device: &Device) -> Self {
         let inputs = config.num_queries * config.levels.len();
         let cells = MOTION_CELLS.iter().product();
         Self {
-            dldm: config.init(device),
+            dldm,
             hidden: LinearConfig::new(inputs, 4 * cells).init(device),
             motion: LinearConfig::new(4 * cells, cells).init(device),
         }
@@ -89,13 +90,16 @@ fn motion(video: &Tensor<5>) -> Tensor<3> {
     cells / (largest + 1e-3)
 }
 
-/// Trains the dLDM on clips of `size`.
+/// Trains the dLDM on clips of `size`. One that is `trained` skips what gets fresh weights started:
+/// plain autoencoding, squared errors, the motion head.
 ///
 /// # Errors
 /// See [`TrainError`].
+#[expect(clippy::too_many_arguments, reason = "a stage is the sum of its settings")]
 pub fn train(
     folder: &Path,
-    config: &DldmConfig,
+    start: Warmup,
+    trained: bool,
     size: FrameSize,
     batch: usize,
     schedule: Schedule,
@@ -103,7 +107,7 @@ pub fn train(
     on_tick: &mut dyn FnMut(&Tick),
 ) -> Result<Dldm, TrainError> {
     let device = device.clone().autodiff();
-    let mut run = Run::open("warmup", folder, Warmup::new(config, &device), schedule, on_tick)?;
+    let mut run = Run::open("warmup", folder, start, schedule, on_tick)?;
     let seed = run.iteration() as u64;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let pool = ClipPool::start(Subject::Tasks, size, seed * 1000, 12_000, 4 * batch);
@@ -113,7 +117,7 @@ pub fn train(
         let frames: Vec<_> = clips.iter().map(|clip| clip.frames.as_slice()).collect();
         let video = stack(&frames, &device);
         let weight = moving_weight(&video);
-        let progress = run.progress();
+        let progress = if trained { 1.0 } else { run.progress() };
         let out = run.model.dldm.forward_train(video.clone());
         let motion_error = run.model.motion_error(out.codes.clone(), &video);
         let painted = if progress < AUTOENCODER_SHARE {

@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::gpu::{self, Chosen, DeviceChoice};
-use crate::pack::Pack;
+use crate::pack::PackSource;
 use crate::rollout::{Models, PackModels};
 
 pub use crate::rollout::{Candidate, ClipQuality, ClipStore, PackSummary, Sampling, Stage};
 pub use eta::Eta;
-pub use protocol::{Event, JobId, PackSource, Progress, Request};
+pub use protocol::{Event, JobId, Progress, Request};
 pub use thread::{MakeOpener, Opener};
 
 use queue::Queue;
@@ -127,11 +127,7 @@ impl Worker {
 fn pack_opener(device: DeviceChoice) -> Box<Opener> {
     let mut chosen: Option<Chosen> = None;
     Box::new(move |source| {
-        let pack = match source {
-            PackSource::Embedded => Pack::embedded(),
-            PackSource::Folder(folder) => Pack::open(folder),
-        };
-        let pack = pack.map_err(|error| error.to_string())?;
+        let pack = source.open().map_err(|error| error.to_string())?;
         let chosen = match &chosen {
             Some(chosen) => chosen,
             None => chosen.insert(gpu::choose(device).map_err(|error| error.to_string())?),

@@ -1,11 +1,11 @@
 //! What the window and the worker say to each other. Small facts only: pixels travel in the
 //! [`ClipStore`](crate::rollout::ClipStore), keyed by [`ClipKey`].
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::media::Frame;
+use crate::pack::PackSource;
 use crate::rollout::{
     Candidate, ClipKey, ClipQuality, CodePrediction, NodeId, Origin, PackSummary, Path, Sampling,
     Stage,
@@ -14,13 +14,6 @@ use crate::rollout::{
 /// Names one request; every event about it carries it back, so late answers are recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(pub u64);
-
-/// Where a pack is read from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PackSource {
-    Embedded,
-    Folder(PathBuf),
-}
 
 /// What the window asks of the worker.
 #[derive(Debug, Clone)]

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use super::{ClipQuality, Event, JobId, PackSource, Request, Sampling, Worker};
+use super::{ClipQuality, Event, JobId, Request, Sampling, Worker};
 use crate::craft::Task;
 use crate::media::Frame;
+use crate::pack::PackSource;
 use crate::rollout::fake::{Calls, FAKE_SIZE, FakeModels};
 use crate::rollout::{ClipKey, Decodes, Models, Origin, Path, Rollout};
 

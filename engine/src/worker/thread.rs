@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use super::eta::Eta;
 use super::queue::{Job, Queue};
-use super::{Event, PackSource, Progress, Request};
+use super::{Event, Progress, Request};
+use crate::pack::PackSource;
 use crate::rollout::{ClipKey, ClipQuality, ClipStore, Models, RunError, Runner, Stage, Watch};
 
 /// Opens packs on the worker's thread and device; an error is one sentence for people.
