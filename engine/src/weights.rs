@@ -116,6 +116,13 @@ impl Weights {
         self.tensors.insert(key.into(), HostTensor { shape, values });
     }
 
+    /// Sets a tensor to zeros; does nothing when there is none of that key.
+    pub fn silence(&mut self, key: &str) {
+        if let Some(tensor) = self.tensors.get_mut(key) {
+            tensor.values.fill(0.0);
+        }
+    }
+
     pub fn get(&self, key: &str) -> Option<&HostTensor> {
         self.tensors.get(key)
     }

@@ -82,7 +82,7 @@ pub struct Recipe {
     pub dldm: DldmConfig,
     pub vdm: VdmConfig,
     pub planner: PlannerConfig,
-    /// Clips a batch: autoencoder windows, diffusion, dLDM, joint, tasks of the policy.
+    /// Clips a batch: autoencoder, diffusion, dLDM, joint, tasks of the policy.
     pub batch: [usize; 5],
     /// Share of the joint stage that trains the dLDM too; the rest trains the painter alone.
     pub joint_share: f64,
@@ -103,7 +103,7 @@ impl Recipe {
             planner: PlannerConfig::craft_mini(dldm.feature_channels()),
             dldm,
             vdm: VdmConfig::craft_mini(),
-            batch: [4, 16, 8, 8, 32],
+            batch: [2, 16, 8, 16, 32],
             joint_share: 0.4,
             policy_episodes: 1200,
             start: None,
@@ -127,6 +127,14 @@ impl Recipe {
             ..mini
         })
     }
+}
+
+/// Networks that a run begins with instead of fresh ones.
+#[derive(Default)]
+struct Start {
+    dldm: Option<Dldm>,
+    vdm: Option<Vdm>,
+    planner: Option<Planner>,
 }
 
 /// A folder with one folder a stage.
@@ -159,9 +167,18 @@ impl RunFolder {
         Ok(Self { path: path.to_owned(), recipe, start })
     }
 
-    /// The networks of the pack that this run goes on from.
-    fn start(&self, device: &Device) -> Result<Option<Networks>, TrainError> {
-        Ok(self.start.as_ref().map(|pack| pack.load(device)).transpose()?)
+    /// What of the pack that this run goes on from has the recipe's sizes.
+    fn start(&self, device: &Device) -> Result<Start, TrainError> {
+        let Some(pack) = &self.start else { return Ok(Start::default()) };
+        let Networks { dldm, vdm, planner, .. } = pack.load(device)?;
+        let (manifest, recipe) = (&pack.manifest, &self.recipe);
+        let same_sizes = manifest.frame_size == recipe.size;
+        let same_coarse_sizes = manifest.coarse_size == recipe.coarse_size;
+        Ok(Start {
+            dldm: Some(dldm).filter(|_| manifest.dldm == recipe.dldm && same_coarse_sizes),
+            vdm: vdm.filter(|_| manifest.vdm.as_ref() == Some(&recipe.vdm) && same_sizes),
+            planner: planner.filter(|_| manifest.planner.as_ref() == Some(&recipe.planner)),
+        })
     }
 
     /// How the pack that this run goes on from was trained.
@@ -184,7 +201,7 @@ impl RunFolder {
     /// Fails when its stage has not finished.
     pub fn vae(&self, device: &Device) -> Result<VideoVae, TrainError> {
         if !self.has(Stage::Vae)
-            && let Some(vdm) = self.start(device)?.and_then(|networks| networks.vdm)
+            && let Some(vdm) = self.start(device)?.vdm
         {
             return Ok(vdm.vae);
         }
@@ -211,9 +228,9 @@ impl RunFolder {
     /// The dLDM as the warm-up left it.
     fn warm(&self, device: &Device) -> Result<Dldm, TrainError> {
         if !self.has(Stage::Warmup)
-            && let Some(networks) = self.start(device)?
+            && let Some(dldm) = self.start(device)?.dldm
         {
-            return Ok(networks.dldm);
+            return Ok(dldm);
         }
         let config = &self.recipe.dldm;
         let fresh = Warmup::new(config.init(device), config, device);
@@ -242,8 +259,7 @@ impl RunFolder {
         if self.has(Stage::Joint) {
             return Ok(Some(self.joint(device)?.vdm));
         }
-        let start = self.start(device)?.and_then(|networks| networks.vdm);
-        Ok(start.filter(|_| !self.has(Stage::Vae)))
+        Ok(self.start(device)?.vdm.filter(|_| !self.has(Stage::Vae)))
     }
 
     /// The policy as trained so far; `None` when there is none that knows the dLDM's codes.
@@ -256,8 +272,7 @@ impl RunFolder {
         }
         let other_codes =
             self.has(Stage::Warmup) || (self.has(Stage::Joint) && self.recipe.joint_share > 0.0);
-        let start = self.start(device)?.and_then(|networks| networks.planner);
-        Ok(start.filter(|_| !other_codes))
+        Ok(self.start(device)?.planner.filter(|_| !other_codes))
     }
 
     fn load<M: Module>(&self, stage: Stage, fresh: M) -> Result<M, TrainError> {
@@ -286,17 +301,23 @@ impl RunFolder {
         on_tick: &mut dyn FnMut(&Tick),
     ) -> Result<(), TrainError> {
         let Recipe { size, coarse_size, dldm, vdm, planner, batch, .. } = &self.recipe;
-        let trained = self.start.is_some();
-        // Trained weights have to be moved, not found.
-        let learning_rate = stage.learning_rate() * if trained { 0.5 } else { 1.0 };
-        let schedule = Schedule { budget, max_iterations, learning_rate, warmup: 100 };
-        let folder = self.stage(stage);
         let autodiff = device.clone().autodiff();
+        let start = self.start(&autodiff)?;
+        let schedule = |trained: bool| Schedule {
+            budget,
+            max_iterations,
+            // Trained weights have to be moved, not found.
+            learning_rate: stage.learning_rate() * if trained { 0.5 } else { 1.0 },
+            warmup: 100,
+        };
+        let folder = self.stage(stage);
         match stage {
             Stage::Vae => {
-                let start = self.start(&autodiff)?.and_then(|networks| networks.vdm);
-                let start = start.map_or_else(|| vdm.vae.init(&autodiff), |vdm| vdm.vae);
-                let vae = vae::train(&folder, start, *size, batch[0], schedule, device, on_tick)?;
+                let trained = start.vdm.is_some();
+                let start = start.vdm.map_or_else(|| vdm.vae.init(&autodiff), |vdm| vdm.vae);
+                let (batch, schedule) = (batch[0], schedule(trained));
+                let vae =
+                    vae::train(&folder, start, trained, *size, batch, schedule, device, on_tick)?;
                 let file = folder.join("config.json");
                 let text = serde_json::to_string_pretty(vae.config())
                     .map_err(|e| TrainError::checkpoint(&file, e))?;
@@ -304,20 +325,21 @@ impl RunFolder {
             }
             Stage::Vdm => {
                 let vae = self.vae(device)?;
-                let start = self.start(&autodiff)?.and_then(|networks| networks.vdm);
-                let start = start.unwrap_or_else(|| vdm.init(&autodiff));
+                let schedule = schedule(start.vdm.is_some());
+                let start = start.vdm.unwrap_or_else(|| vdm.init(&autodiff));
                 vdm::train(&folder, start, &vae, *size, batch[1], schedule, device, on_tick)
                     .map(drop)
             }
             Stage::Warmup => {
-                let start = self.start(&autodiff)?.map(|networks| networks.dldm);
-                let start = start.unwrap_or_else(|| dldm.init(&autodiff));
+                let trained = start.dldm.is_some();
+                let start = start.dldm.unwrap_or_else(|| dldm.init(&autodiff));
                 let start = Warmup::new(start, dldm, &autodiff);
-                let (size, batch) = (*coarse_size, batch[2]);
+                let (size, batch, schedule) = (*coarse_size, batch[2], schedule(trained));
                 warmup::train(&folder, start, trained, size, batch, schedule, device, on_tick)
                     .map(drop)
             }
             Stage::Joint => {
+                let schedule = schedule(start.vdm.is_some() && !self.has(Stage::Vdm));
                 let start = self.start_of_joint(&autodiff)?;
                 let settings = joint::Settings {
                     size: *size,
@@ -328,8 +350,8 @@ impl RunFolder {
                 joint::train(&folder, start, settings, schedule, device, on_tick).map(drop)
             }
             Stage::Policy => {
-                let start = self.start(&autodiff)?.and_then(|networks| networks.planner);
-                let start = start.unwrap_or_else(|| planner.init(&autodiff));
+                let schedule = schedule(start.planner.is_some());
+                let start = start.planner.unwrap_or_else(|| planner.init(&autodiff));
                 let dldm = self.dldm(device)?;
                 let data = policy::Data { dldm: &dldm, size: *coarse_size };
                 let (episodes, batch) = (self.recipe.policy_episodes, batch[4]);
@@ -343,8 +365,7 @@ impl RunFolder {
     /// branch, unless the pack that the run goes on from has one.
     fn start_of_joint(&self, device: &Device) -> Result<Joint, TrainError> {
         let dldm = self.warm(device)?;
-        let start = self.start(device)?.and_then(|networks| networks.vdm);
-        let mut vdm = match start {
+        let mut vdm = match self.start(device)?.vdm {
             Some(vdm) if !self.has(Stage::Vdm) => vdm,
             start => {
                 let mut vdm: Vdm = self.load(Stage::Vdm, self.recipe.vdm.init(device))?;

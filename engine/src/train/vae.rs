@@ -1,18 +1,18 @@
 //! The video autoencoder, on other motions and scenes than those of the tasks.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::module::Module as _;
 use burn::tensor::{Device, Tensor};
-use rand::{RngExt as _, SeedableRng as _};
+use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
+use super::pool::PoolClip;
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
-use crate::media::FrameSize;
+use crate::media::{Frame, FrameSize};
 use crate::vdm::VideoVae;
 
-/// Frames of a training window: two latent steps, enough for every temporal layer to matter.
-const WINDOW: usize = 5;
 /// Weight of the differences between neighbouring pixels, which keeps edges sharp.
 const EDGE_WEIGHT: f32 = 0.5;
 /// Keeps the latents' scale near one without a visible cost.
@@ -20,13 +20,17 @@ const SCALE_WEIGHT: f32 = 1e-4;
 /// Clips that the latent statistics are measured on.
 const STATISTICS_CLIPS: usize = 64;
 
-/// Trains the video autoencoder from `start` on and measures its latents' mean and deviation.
+/// Trains the video autoencoder from `start` on and measures its latents' mean and deviation. One
+/// that is not `trained` begins with principal components, if it has a linear path.
+///
+/// It sees whole clips: of windows it learns to paint a few frames, and those after drift away.
 ///
 /// # Errors
 /// See [`TrainError`].
 pub fn train(
     folder: &Path,
     start: VideoVae,
+    trained: bool,
     size: FrameSize,
     batch: usize,
     schedule: Schedule,
@@ -40,16 +44,16 @@ pub fn train(
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let first_seed = 5_000_000 + seed * 1000;
     let pool = ClipPool::start(Subject::OtherMotions, size, first_seed, 3000, STATISTICS_CLIPS);
+    if run.iteration() == 0 && !trained && run.model.config().linear_path {
+        let clips = pool.sample(STATISTICS_CLIPS, &mut rng);
+        let video = stack(&frames_of(&clips), &plain);
+        let begun = run.model.clone().begin_with_components(video);
+        run.model = begun.map_err(|e| TrainError::checkpoint(folder, e))?;
+    }
+    run.model = run.model.clone().freeze_linear_path();
     while !run.is_done() {
         let clips = pool.sample(batch, &mut rng);
-        let windows: Vec<_> = clips
-            .iter()
-            .map(|clip| {
-                let start = rng.random_range(0..=clip.frames.len() - WINDOW);
-                &clip.frames[start..start + WINDOW]
-            })
-            .collect();
-        let video = stack(&windows, &device);
+        let video = stack(&frames_of(&clips), &device);
         let latents = run.model.whole_moments(video.clone()).mean;
         let scale = latents.clone().square().mean();
         let painted = run.model.decode_whole(run.model.normalise(latents));
@@ -64,6 +68,10 @@ pub fn train(
     let (mean, std) = latent_statistics(&vae, &clips, &plain);
     vae.set_latent_statistics(mean, std);
     Ok(vae)
+}
+
+fn frames_of(clips: &[Arc<PoolClip>]) -> Vec<&[Frame]> {
+    clips.iter().map(|clip| clip.frames.as_slice()).collect()
 }
 
 /// Mean absolute error of the differences between neighbouring pixels, along height and width.
@@ -84,17 +92,12 @@ pub(super) fn scalar(value: &Tensor<1>) -> f64 {
 /// Mean and standard deviation of each latent channel before normalisation.
 fn latent_statistics(
     vae: &VideoVae,
-    clips: &[std::sync::Arc<super::pool::PoolClip>],
+    clips: &[Arc<PoolClip>],
     device: &Device,
 ) -> (Vec<f32>, Vec<f32>) {
     let vae = vae.valid();
-    let means: Vec<Tensor<5>> = clips
-        .chunks(4)
-        .map(|few| {
-            let frames: Vec<_> = few.iter().map(|clip| clip.frames.as_slice()).collect();
-            vae.whole_moments(stack(&frames, device)).mean
-        })
-        .collect();
+    let means: Vec<Tensor<5>> =
+        clips.chunks(4).map(|few| vae.whole_moments(stack(&frames_of(few), device)).mean).collect();
     let latents = Tensor::cat(means, 0).swap_dims(0, 1);
     let channels = latents.dims()[0];
     let flat: Tensor<2> = latents.reshape([channels as isize, -1]);

@@ -93,6 +93,7 @@ impl DitConfig {
     /// Small enough for two processor cores.
     pub fn craft_mini() -> Self {
         Self {
+            latent_channels: 32,
             model_channels: 192,
             num_blocks: 6,
             num_heads: 6,

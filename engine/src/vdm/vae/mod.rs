@@ -7,22 +7,27 @@
 //! pixels are not clamped.
 
 mod causal_conv;
+mod components;
 mod decoder;
 mod encoder;
 mod layers;
+mod linear_path;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use ndarray::Axis;
 use serde::{Deserialize, Serialize};
 
 use self::causal_conv::CausalConv3d;
+use self::components::Components;
 use self::decoder::Decoder;
 use self::encoder::Encoder;
+use self::linear_path::LinearPath;
 use self::stream::Stream;
-use crate::weights::KeyTable;
+use crate::weights::{KeyTable, Weights, WeightsError};
 
 /// The reference's keys of the video VAE; its file `tokenizer.pth` uses no prefix.
 pub const VAE_KEYS: KeyTable = KeyTable {
@@ -49,6 +54,9 @@ pub const VAE_KEYS: KeyTable = KeyTable {
     ignored: &[],
 };
 
+/// Components that say less are not blown up to unit variance.
+const SMALLEST_DEVIATION: f32 = 1e-3;
+
 /// Configuration of a [`VideoVae`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VideoVaeConfig {
@@ -66,6 +74,10 @@ pub struct VideoVaeConfig {
     pub temporal_window: usize,
     /// Squares of `patch` x `patch` pixels become channels in front of the encoder (1: none), as in Wan 2.2.
     pub patch: usize,
+    /// Beside the networks, a linear map between each latent position and the pixels under it. Not
+    /// in the release; see [`VideoVae::begin_with_components`].
+    #[serde(default)]
+    pub linear_path: bool,
     /// Mean of every latent channel over the training videos.
     pub latent_mean: Vec<f32>,
     /// Standard deviation of every latent channel over the training videos.
@@ -83,6 +95,7 @@ impl VideoVaeConfig {
             temporal_downsample: vec![false, true, true],
             temporal_window: 16,
             patch: 1,
+            linear_path: false,
             latent_mean: vec![
                 -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508, 0.4134,
                 -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
@@ -94,18 +107,20 @@ impl VideoVaeConfig {
         }
     }
 
-    /// Small enough for two processor cores; no layer works at full resolution.
+    /// Small enough for two processor cores; no layer works at full resolution. At this size twice
+    /// the release's latent channels cost little and carry 2 dB more.
     pub fn craft_mini() -> Self {
         Self {
             dim: 16,
-            z_dim: 16,
+            z_dim: 32,
             dim_mult: vec![1, 2, 2],
             num_res_blocks: 1,
             temporal_downsample: vec![true, true],
             temporal_window: 16,
             patch: 2,
-            latent_mean: vec![0.0; 16],
-            latent_std: vec![1.0; 16],
+            linear_path: true,
+            latent_mean: vec![0.0; 32],
+            latent_std: vec![1.0; 32],
         }
     }
 
@@ -128,6 +143,7 @@ impl VideoVaeConfig {
             moments: pointwise(2 * self.z_dim),
             from_latent: pointwise(self.z_dim),
             decoder: Decoder::new(self, device),
+            linear: self.linear_path.then(|| LinearPath::new(self, device)),
             config: self.clone(),
         }
     }
@@ -164,6 +180,7 @@ pub struct VideoVae {
     moments: CausalConv3d,
     from_latent: CausalConv3d,
     decoder: Decoder,
+    linear: Option<LinearPath>,
     #[module(skip)]
     config: VideoVaeConfig,
 }
@@ -178,6 +195,13 @@ pub struct Moments {
 impl VideoVae {
     pub fn config(&self) -> &VideoVaeConfig {
         &self.config
+    }
+
+    /// Keeps the linear path as it is in training: small steps for the networks are large ones for
+    /// its finest components.
+    pub fn freeze_linear_path(mut self) -> Self {
+        self.linear = self.linear.map(LinearPath::no_grad);
+        self
     }
 
     /// Sets the statistics that [`VideoVae::normalise`] uses, once they are known from training.
@@ -212,21 +236,32 @@ impl VideoVae {
 
     /// Normalised latents to video, one latent step at a time. Values are not clamped.
     pub fn decode(&self, latents: Tensor<5>) -> Tensor<5> {
-        let x = self.before_decoder(latents);
+        let latents = self.denormalise(latents);
+        let x = self.before_decoder(latents.clone());
         let steps = x.dims()[1];
         let mut stream = Stream::chunked();
         let chunks = (0..steps).map(|i| {
             let step = x.clone().narrow(1, i, 1);
             self.decoder.forward(step, &mut stream)
         });
-        self.to_video(Tensor::cat(chunks.collect(), 1))
+        self.finish(Tensor::cat(chunks.collect(), 1), latents)
     }
 
     /// The same as [`VideoVae::decode`] with the whole clip at once: more memory, fewer operations,
     /// the way for training.
     pub fn decode_whole(&self, latents: Tensor<5>) -> Tensor<5> {
-        let x = self.before_decoder(latents);
-        self.to_video(self.decoder.forward(x, &mut Stream::whole()))
+        let latents = self.denormalise(latents);
+        let x = self.before_decoder(latents.clone());
+        self.finish(self.decoder.forward(x, &mut Stream::whole()), latents)
+    }
+
+    /// The network's frames as video, with what the linear path makes of the same latents.
+    fn finish(&self, frames: Tensor<5>, latents: Tensor<5>) -> Tensor<5> {
+        let video = self.to_video(frames);
+        match &self.linear {
+            Some(path) => video + path.synthesise(latents),
+            None => video,
+        }
     }
 
     /// The posterior of a whole clip, for training.
@@ -234,8 +269,9 @@ impl VideoVae {
     /// # Panics
     /// As [`VideoVae::encode`].
     pub fn whole_moments(&self, video: Tensor<5>) -> Moments {
-        let frames = self.to_frames(video);
-        self.split_moments(self.encoder.forward(frames, &mut Stream::whole()))
+        let frames = self.to_frames(video.clone());
+        let moments = self.split_moments(self.encoder.forward(frames, &mut Stream::whole()));
+        self.beside(moments, video)
     }
 
     /// The posterior of a clip that passes in chunks.
@@ -243,8 +279,49 @@ impl VideoVae {
     /// # Panics
     /// As [`VideoVae::encode`].
     pub fn chunked_moments(&self, video: Tensor<5>) -> Moments {
-        let chunks = self.encoded_chunks(video);
-        self.split_moments(Tensor::cat(chunks, 1))
+        let chunks = self.encoded_chunks(video.clone());
+        self.beside(self.split_moments(Tensor::cat(chunks, 1)), video)
+    }
+
+    /// The network's posterior moved by what the linear path makes of the same video.
+    fn beside(&self, moments: Moments, video: Tensor<5>) -> Moments {
+        match &self.linear {
+            Some(path) => Moments { mean: moments.mean + path.analyse(video), ..moments },
+            None => moments,
+        }
+    }
+
+    /// Makes fresh weights an autoencoder: the linear path takes the principal components of the
+    /// pixels of `video`, `[batch, 3, 1 + frames, height, width]`, and the networks, which learn
+    /// what is missing, begin silent.
+    ///
+    /// # Errors
+    /// None with the weights of an autoencoder that has a linear path.
+    ///
+    /// # Panics
+    /// Panics if there is no linear path.
+    pub fn begin_with_components(self, video: Tensor<5>) -> Result<Self, WeightsError> {
+        let path = self.linear.as_ref().expect("asked of an autoencoder with a linear path");
+        let groups = linear_path::groups(video, path.group);
+        let Components { mean, directions, deviations } = Components::of(groups, self.config.z_dim);
+        let (pixels, z) = (mean.len(), self.config.z_dim);
+        let deviations = deviations.mapv(|d| d.max(SMALLEST_DEVIATION)).insert_axis(Axis(1));
+        // Latents of unit variance.
+        let analysis = &directions / &deviations;
+        let synthesis = &directions * &deviations;
+        let centre = -analysis.dot(&mean);
+        let mut weights = Weights::of(&self, &VAE_KEYS);
+        let mut set = |name: &str, shape: Vec<usize>, values: Vec<f32>| {
+            weights.insert(format!("linear.{name}"), shape, values);
+        };
+        set("analysis.weight", vec![z, pixels], analysis.iter().copied().collect());
+        set("analysis.bias", vec![z], centre.to_vec());
+        set("synthesis.weight", vec![pixels, z], synthesis.t().iter().copied().collect());
+        set("synthesis.bias", vec![pixels], mean.to_vec());
+        for key in ["conv1.weight", "conv1.bias", "decoder.head.2.weight", "decoder.head.2.bias"] {
+            weights.silence(key);
+        }
+        weights.load_into(self, &VAE_KEYS)
     }
 
     /// Zero mean and unit variance for every latent channel.
@@ -290,8 +367,7 @@ impl VideoVae {
     }
 
     fn before_decoder(&self, latents: Tensor<5>) -> Tensor<5> {
-        let x = self.denormalise(latents).swap_dims(1, 2);
-        self.from_latent.forward(x, &mut Stream::whole())
+        self.from_latent.forward(latents.swap_dims(1, 2), &mut Stream::whole())
     }
 
     fn per_channel(&self, values: Vec<f32>, like: &Tensor<5>) -> Tensor<5> {

@@ -79,6 +79,33 @@ fn a_clip_of_the_wrong_length_is_refused() {
 }
 
 #[test]
+fn components_make_fresh_weights_an_autoencoder() {
+    let device = Device::flex();
+    // Four patterns that come and go: what four latents can say of a clip.
+    let patterns = video([4, 1, 1, 8, 8], &device).repeat_dim(1, 3);
+    let strengths = video([4, 1, 5, 2, 3], &device);
+    let cell = |row: usize, column: usize| {
+        let clip = |p: usize| {
+            let pattern = patterns.clone().narrow(0, p, 1);
+            let strength = strengths.clone().narrow(0, p, 1);
+            let steps = strength.narrow(3, row, 1).narrow(4, column, 1);
+            // The first frame is a step alone, every later step is four equal frames.
+            let first = steps.clone().narrow(2, 0, 1);
+            let rest = steps.narrow(2, 1, 4).repeat_dim(3, 4).reshape([1, 1, 16, 1, 1]);
+            pattern * Tensor::cat(vec![first, rest], 2)
+        };
+        (1..4).fold(clip(0), |sum, p| sum + clip(p))
+    };
+    let row = |r: usize| Tensor::cat((0..3).map(|c| cell(r, c)).collect(), 4);
+    let clip = Tensor::cat(vec![row(0), row(1)], 3) * 0.5;
+    let fresh = tiny().init(&device);
+    let before = largest(fresh.decode(fresh.encode(clip.clone())) - clip.clone());
+    let begun = fresh.begin_with_components(clip.clone()).unwrap();
+    let after = largest(begun.decode(begun.encode(clip.clone())) - clip);
+    assert!(before > 0.3 && after < 1e-2, "{before} {after}");
+}
+
+#[test]
 fn gradients_reach_every_weight() {
     let device = Device::flex().autodiff();
     let vae: VideoVae = tiny().init(&device);
@@ -103,6 +130,6 @@ fn the_small_preset_makes_five_by_eight_by_twelve_latents() {
     assert_eq!(config.latent_steps(17), 5);
     let vae = config.init(&device);
     let latents = vae.encode_whole(video([1, 3, 17, 64, 96], &device));
-    assert_eq!(latents.dims(), [1, 16, 5, 8, 12]);
+    assert_eq!(latents.dims(), [1, 32, 5, 8, 12]);
     assert_eq!(vae.decode_whole(latents).dims(), [1, 3, 17, 64, 96]);
 }
