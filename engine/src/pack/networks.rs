@@ -29,7 +29,7 @@ impl Networks {
         let vdm = match &manifest.vdm {
             None => None,
             Some(config) => {
-                let Vdm { vae, dit, control, sigmas } = config.init(device);
+                let Vdm { vae, dit, control, sigmas, beginning } = config.init(device);
                 Some(Vdm {
                     vae: pack.weights(VAE)?.load_into(vae, &VAE_KEYS).map_err(fits(VAE))?,
                     dit: pack.weights(DIT)?.load_into(dit, &DIT_KEYS).map_err(fits(DIT))?,
@@ -38,6 +38,7 @@ impl Networks {
                         .load_into(control, &CONTROL_KEYS)
                         .map_err(fits(CONTROL))?,
                     sigmas,
+                    beginning,
                 })
             }
         };

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
 use crate::media::FrameSize;
-use crate::vdm::schedule::{TrainingNoise, loss_weight};
+use crate::vdm::schedule::{Beginning, TrainingNoise, loss_weight};
 use crate::vdm::{Conditioning, Vdm, VideoVae};
 
 /// Clips kept as latents.
@@ -117,7 +117,11 @@ pub(super) fn diffusion_loss(
 ) -> Tensor<1> {
     let [batch, _, steps, _, _] = latents.dims();
     let device = latents.device();
-    let noise_levels = TrainingNoise::videoworld2(steps);
+    let mut noise_levels = TrainingNoise::videoworld2(steps);
+    if vdm.beginning == Beginning::Coarse {
+        // The median lies halfway down from where sampling begins.
+        noise_levels.scale = vdm.sigmas.max / 2.0;
+    }
     let sigmas: Vec<f64> = (0..batch)
         .map(|_| noise_levels.sigma(rng.random(), rng.random_range(1e-4..1.0 - 1e-4)))
         .collect();
@@ -127,7 +131,8 @@ pub(super) fn diffusion_loss(
     };
     let noise = latents.random_like(Distribution::Normal(0.0, 1.0));
     let noisy = latents.clone() + noise * per_clip(&|sigma| sigma);
-    let from = Conditioning { given: latents.clone().slice_dim(2, 0..1), hint, context };
+    let from =
+        Conditioning { given: latents.clone().slice_dim(2, 0..1), hint, context, beneath: None };
     let levels: Vec<Vec<f64>> = sigmas.iter().map(|sigma| vec![*sigma]).collect();
     let estimate = vdm.denoise(&noisy, &levels, &from);
     ((estimate - latents).square() * per_clip(&|sigma| loss_weight(sigma))).mean()

@@ -10,9 +10,9 @@ use super::control::{ControlBranch, ControlConfig};
 use super::dit::{Dit, DitConfig, DitInput};
 use super::hint::grey_hint;
 use super::noise::legacy_noise;
-use super::schedule::{Scaling, SigmaRange, Step};
+use super::schedule::{Beginning, Scaling, SigmaRange, Step};
 use super::vae::{VideoVae, VideoVaeConfig};
-use crate::media::FrameSize;
+use crate::media::{FrameSize, resize_bilinear};
 
 /// Noise level that given frames are said to have.
 const SIGMA_OF_GIVEN: f64 = 1e-4;
@@ -25,6 +25,8 @@ pub struct VdmConfig {
     pub control: ControlConfig,
     /// The noise levels that sampling visits.
     pub sigmas: SigmaRange,
+    #[serde(default)]
+    pub beginning: Beginning,
 }
 
 impl VdmConfig {
@@ -35,6 +37,7 @@ impl VdmConfig {
             dit: DitConfig::videoworld2_2b(),
             control: ControlConfig::videoworld2_2b(),
             sigmas: SigmaRange::VIDEOWORLD2,
+            beginning: Beginning::Noise,
         }
     }
 
@@ -44,7 +47,8 @@ impl VdmConfig {
             vae: VideoVaeConfig::craft_mini(),
             dit: DitConfig::craft_mini(),
             control: ControlConfig::craft_mini(),
-            sigmas: SigmaRange::VIDEOWORLD2,
+            sigmas: SigmaRange { max: 2.0, ..SigmaRange::VIDEOWORLD2 },
+            beginning: Beginning::Coarse,
         }
     }
 
@@ -55,6 +59,7 @@ impl VdmConfig {
             dit: self.dit.init(device),
             control: self.control.init(device),
             sigmas: self.sigmas,
+            beginning: self.beginning,
         }
     }
 }
@@ -67,6 +72,8 @@ pub struct Vdm {
     pub control: ControlBranch,
     #[module(skip)]
     pub sigmas: SigmaRange,
+    #[module(skip)]
+    pub beginning: Beginning,
 }
 
 /// What a clip is made from.
@@ -78,6 +85,9 @@ pub struct Conditioning {
     pub hint: Option<Tensor<5>>,
     /// Context tokens, `[batch, tokens, channels]`, filled up with [`Dit::pad_context`].
     pub context: Tensor<3>,
+    /// What lies under the noise that sampling begins with,
+    /// `[batch, channel, frames, height, width]`. None: nothing.
+    pub beneath: Option<Tensor<5>>,
 }
 
 /// One clip to sample.
@@ -121,8 +131,12 @@ impl Vdm {
         let size = FrameSize::of_video(&frame);
         // The VAE is causal: the first latent step is that of the frame alone.
         let given = self.vae.encode(frame);
+        let beneath = match self.beginning {
+            Beginning::Noise => None,
+            Beginning::Coarse => Some(self.vae.encode(resize_bilinear(coarse.clone(), size))),
+        };
         let hint = self.vae.encode(grey_hint(coarse, size));
-        Conditioning { given, hint: Some(hint), context: self.dit.pad_context(tokens) }
+        Conditioning { given, hint: Some(hint), context: self.dit.pad_context(tokens), beneath }
     }
 
     /// Estimates the clean latents from noisy ones: the network's side of sampling and of training.
@@ -206,6 +220,9 @@ impl Vdm {
         let of = request.steps + 1;
 
         let mut x = legacy_noise(request.noise_seed, shape, &device) * self.sigmas.max;
+        if let Some(beneath) = &request.conditioning.beneath {
+            x = x + beneath.clone();
+        }
         let mut previous: Option<Tensor<5>> = None;
         for (i, pair) in sigmas.windows(2).enumerate() {
             let (sigma, next) = (pair[0], pair[1]);
@@ -306,9 +323,10 @@ mod tests {
     fn request(vdm: &Vdm, device: &Device) -> SampleRequest {
         SampleRequest {
             conditioning: Conditioning {
-                given: random([1, 16, 1, 4, 6], device),
-                hint: Some(random([1, 16, 3, 4, 6], device)),
+                given: random([1, 32, 1, 4, 6], device),
+                hint: Some(random([1, 32, 3, 4, 6], device)),
                 context: vdm.dit.pad_context(random([1, 4, 8], device)),
+                beneath: None,
             },
             negative_context: Some(random([1, 6, 8], device)),
             latent_steps: 3,
@@ -330,9 +348,25 @@ mod tests {
         });
         let latents = latents.expect("not cancelled");
         assert_eq!(seen, [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]);
-        assert_eq!(latents.dims(), [1, 16, 3, 4, 6]);
+        assert_eq!(latents.dims(), [1, 32, 3, 4, 6]);
         let first = latents.narrow(2, 0, 1) - request.conditioning.given;
         assert_eq!(first.abs().max().into_scalar::<f32>(), 0.0);
+    }
+
+    #[test]
+    fn what_lies_beneath_little_noise_shows() {
+        let device = Device::flex();
+        let mut vdm = tiny().init(&device);
+        vdm.sigmas.max = 0.01;
+        let mut request = request(&vdm, &device);
+        let mut means = [-3.0, 3.0].map(|level| {
+            request.conditioning.beneath = Some(Tensor::full([1, 32, 3, 4, 6], level, &device));
+            let latents = vdm.sample(&request, |_| ControlFlow::Continue(()));
+            let rest = latents.expect("not cancelled").narrow(2, 1, 2);
+            rest.mean().into_scalar::<f32>()
+        });
+        means.sort_by(f32::total_cmp);
+        assert!(means[0] < -2.5 && means[1] > 2.5, "{means:?}");
     }
 
     #[test]
@@ -353,7 +387,7 @@ mod tests {
         let device = Device::flex();
         let vdm = tiny().init(&device);
         let mut request = request(&vdm, &device);
-        let noisy = random([1, 16, 3, 4, 6], &device);
+        let noisy = random([1, 32, 3, 4, 6], &device);
         let clean = vdm.guided(&noisy, 1.0, &request);
         request.negative_context = Some(Tensor::full([1, 6, 8], f32::NAN, &device));
         let same = vdm.guided(&noisy, 1.0, &request);
@@ -365,7 +399,7 @@ mod tests {
         let device = Device::flex();
         let vdm = tiny().init(&device);
         let mut from = request(&vdm, &device).conditioning;
-        let noisy = random([1, 16, 3, 4, 6], &device);
+        let noisy = random([1, 32, 3, 4, 6], &device);
         let with = vdm.denoise(&noisy, &[vec![1.0]], &from);
         from.hint = None;
         let without = vdm.denoise(&noisy, &[vec![1.0]], &from);
@@ -377,11 +411,12 @@ mod tests {
         let device = Device::flex().autodiff();
         let vdm = tiny().init(&device);
         let from = request(&vdm, &device).conditioning;
-        let clean = random([2, 16, 3, 4, 6], &device);
+        let clean = random([2, 32, 3, 4, 6], &device);
         let from = Conditioning {
             given: clean.clone().narrow(2, 0, 1),
             hint: from.hint.map(|h| Tensor::cat(vec![h.clone(), h], 0)),
             context: Tensor::cat(vec![from.context.clone(), from.context], 0),
+            beneath: None,
         };
         let levels = [vec![0.7], vec![1e-4, 2.0, 3.0]];
         let x0 = vdm.denoise(&(clean.clone() + 0.5), &levels, &from);

@@ -89,6 +89,18 @@ impl SigmaRange {
     }
 }
 
+/// What sampling begins with at its highest noise level.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Beginning {
+    /// Noise alone, as the release.
+    #[default]
+    Noise,
+    /// The coarse video under that noise. A small model then need not lay out the scene, and its
+    /// highest noise level can be low.
+    Coarse,
+}
+
 /// Coefficients of one sampler step: the next state is
 /// `state * x + current * x0 + previous * x0 of the step before`.
 #[derive(Debug, Clone, Copy, PartialEq)]

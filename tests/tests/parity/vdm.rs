@@ -3,7 +3,9 @@
 use std::ops::ControlFlow;
 
 use burn::tensor::Tensor;
-use engine::vdm::schedule::{Scaling, SigmaRange, Step, log_normal_sigma, loss_weight, phi1, phi2};
+use engine::vdm::schedule::{
+    Beginning, Scaling, SigmaRange, Step, log_normal_sigma, loss_weight, phi1, phi2,
+};
 use engine::vdm::{
     CONTROL_KEYS, Conditioning, ControlBranch, ControlConfig, CrossMask, DIT_KEYS, Dit, DitConfig,
     DitInput, LegacyNormal, RopeConfig, SampleRequest, VAE_KEYS, Vdm, VdmConfig, VideoVae,
@@ -68,6 +70,7 @@ fn vae_config(case: &Case, config: &Value, window: usize) -> Result<VideoVaeConf
         temporal_downsample: list(config, "temperal_downsample", Value::as_bool)?,
         temporal_window: window,
         patch: 1,
+        linear_path: false,
         latent_mean: case.stored("in.scale_mean")?.f32(),
         latent_std: inverse_std.into_iter().map(|s| 1.0 / s).collect(),
     })
@@ -149,6 +152,7 @@ pub fn load_vdm(case: &Case, config: &Value) -> Result<Vdm, Failure> {
             min: number(times, "t_min")?,
             order: number(times, "order")?,
         },
+        beginning: Beginning::Noise,
     };
     let mut vdm = config.init(case.device());
     let tokenizer = case.weights().strip_prefix("tokenizer.");
@@ -439,6 +443,7 @@ fn request(case: &Case, vdm: &Vdm, checks: &mut Checks) -> Result<SampleRequest,
             given: video.narrow(2, 0, given),
             hint: Some(hint),
             context: vdm.dit.pad_context(case.tensor("in.prompt_embedding")?),
+            beneath: None,
         },
         negative_context: Some(negative),
         steps: size(config, "num_sampling_step")?,
