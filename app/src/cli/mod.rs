@@ -13,6 +13,7 @@ mod info;
 mod progress;
 mod rollout;
 mod train;
+mod verify;
 mod window;
 
 use std::process::ExitCode;
@@ -72,6 +73,8 @@ enum Command {
     Eval(eval::Args),
     /// Measure how fast the pack computes here
     Bench(bench::Args),
+    /// Compare every part of the pack on this device with the processor
+    Verify(verify::Args),
     /// List the devices, the memory and what the pack holds
     Info(info::Args),
 }
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Some(Command::Train(args)) => train::run(&args),
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Verify(args)) => verify::run(&args),
         Some(Command::Info(args)) => info::run(&args),
     };
     match done {

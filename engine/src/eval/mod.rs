@@ -9,6 +9,7 @@ mod refined;
 mod rollouts;
 mod speed;
 mod table;
+mod verify;
 
 use burn::tensor::Tensor;
 
@@ -18,6 +19,7 @@ pub use refined::{Refined, refined};
 pub use rollouts::{Rollouts, Survival, rollouts};
 pub use speed::{DeviceSpeed, NetworkSpeed, Speed, speed};
 pub use table::{Floor, Row, Table, Unit};
+pub use verify::{Verified, verify};
 
 use crate::craft::{Episode, FRAMES_PER_CLIP, Split, Task};
 use crate::media::{Frame, frames_from_tensor, resize_bilinear, tensor_from_frames};

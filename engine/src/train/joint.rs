@@ -25,7 +25,7 @@ use crate::vdm::{Vdm, grey_hint};
 const DIFFUSION_WEIGHT: f32 = 10.0;
 /// Clips kept once the dLDM is frozen.
 const BANK: usize = 3000;
-const NEW_PER_ITERATION: usize = 4;
+const NEW_PER_ITERATION: usize = 1;
 /// How far colours of the diffusion target are moved: gain and offset a channel.
 const JITTER: f32 = 0.1;
 
@@ -67,14 +67,14 @@ pub fn train(
     let vae = vae.valid();
     let seed = run.iteration() as u64;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let pool = ClipPool::start(Subject::Tasks, size, 9_000_000 + seed * 1000, 3000, 4 * batch);
+    let pool = ClipPool::start(Subject::Tasks, size, 9_000_000 + seed * 1000, 3000, 8 * batch);
     let mut bank = Bank::<3>::default();
     while !run.is_done() {
         let frozen = run.progress() >= both_share;
         if !frozen || bank.len() < BANK {
             let first = frozen && bank.is_empty();
             let count = if first {
-                4 * batch
+                8 * batch
             } else if frozen {
                 NEW_PER_ITERATION
             } else {

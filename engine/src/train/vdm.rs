@@ -14,8 +14,9 @@ use crate::vdm::{Conditioning, Vdm, VideoVae};
 
 /// Clips kept as latents.
 const BANK: usize = 4000;
-/// New clips that enter the bank before each iteration until it is full.
-const NEW_PER_ITERATION: usize = 4;
+/// New clips that enter the bank before each iteration until it is full: preparing one costs a
+/// quarter of an iteration.
+const NEW_PER_ITERATION: usize = 1;
 
 /// Pretrains the transformer of `start` on clips seen through `vae`; there are no codes and no control yet.
 ///
@@ -135,5 +136,8 @@ pub(super) fn diffusion_loss(
         Conditioning { given: latents.clone().slice_dim(2, 0..1), hint, context, beneath: None };
     let levels: Vec<Vec<f64>> = sigmas.iter().map(|sigma| vec![*sigma]).collect();
     let estimate = vdm.denoise(&noisy, &levels, &from);
-    ((estimate - latents).square() * per_clip(&|sigma| loss_weight(sigma))).mean()
+    let channels = vdm.vae.channel_weights();
+    let shape = [1, channels.len(), 1, 1, 1];
+    let channels = Tensor::<5>::from_data(TensorData::new(channels, shape), &device);
+    ((estimate - latents).square() * channels * per_clip(&|sigma| loss_weight(sigma))).mean()
 }

@@ -130,10 +130,16 @@ impl Vdm {
     ) -> Conditioning {
         let size = FrameSize::of_video(&frame);
         // The VAE is causal: the first latent step is that of the frame alone.
-        let given = self.vae.encode(frame);
+        let given = self.vae.encode(frame.clone());
         let beneath = match self.beginning {
             Beginning::Noise => None,
-            Beginning::Coarse => Some(self.vae.encode(resize_bilinear(coarse.clone(), size))),
+            Beginning::Coarse => {
+                // The change that the coarse video shows, on the frame as sharp as it is: what
+                // rests then need not be painted anew.
+                let start = coarse.clone().narrow(2, 0, 1);
+                let change = resize_bilinear(coarse.clone() - start, size);
+                Some(self.vae.encode((frame.clone() + change).clamp(-1.0, 1.0)))
+            }
         };
         let hint = self.vae.encode(grey_hint(coarse, size));
         Conditioning { given, hint: Some(hint), context: self.dit.pad_context(tokens), beneath }

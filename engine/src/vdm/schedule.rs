@@ -96,8 +96,8 @@ pub enum Beginning {
     /// Noise alone, as the release.
     #[default]
     Noise,
-    /// The coarse video under that noise. A small model then need not lay out the scene, and its
-    /// highest noise level can be low.
+    /// The starting frame, changed as the coarse video changes, under that noise. A small model then
+    /// need not lay out the scene, and its highest noise level can be low.
     Coarse,
 }
 

@@ -30,6 +30,15 @@ impl LinearPath {
         }
     }
 
+    /// How far each latent channel moves the pixels under it, 1 in the mean.
+    pub(super) fn reach(&self) -> Vec<f32> {
+        // burn keeps the weight as (in, out): one row a channel.
+        let lengths = self.synthesis.weight.val().without_autodiff().square().sum_dim(1).sqrt();
+        let lengths: Vec<f32> = lengths.into_data().convert::<f32>().try_into_vec().expect("f32");
+        let mean = lengths.iter().sum::<f32>() / lengths.len() as f32;
+        lengths.iter().map(|length| length / mean).collect()
+    }
+
     /// Video `[batch, 3, 1 + frames, height, width]` to latents before normalisation
     /// `[batch, z, steps, height, width]`.
     pub(super) fn analyse(&self, video: Tensor<5>) -> Tensor<5> {

@@ -197,6 +197,12 @@ impl VideoVae {
         &self.config
     }
 
+    /// What an error in each normalised latent channel is worth in pixels, 1 in the mean. All are
+    /// equal without a linear path, whose first components say far more than its last.
+    pub fn channel_weights(&self) -> Vec<f32> {
+        self.linear.as_ref().map_or_else(|| vec![1.0; self.config.z_dim], LinearPath::reach)
+    }
+
     /// Keeps the linear path as it is in training: small steps for the networks are large ones for
     /// its finest components.
     pub fn freeze_linear_path(mut self) -> Self {

@@ -1,0 +1,175 @@
+//! Whether a device computes what the processor computes, part by part, at the shapes of a pack.
+//!
+//! Graphics drivers and tuned kernels have been seen to answer wrongly without any error, so the
+//! same inputs go through every part of the pack's networks on both.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use super::table::{Floor, Row, Table, Unit};
+use super::{EvalError, Progress, unseen};
+use crate::media::{self, FrameSize};
+use crate::pack::{Networks, Pack};
+
+/// Largest error, over the largest value of the processor's answer, that rounding explains.
+const TOLERANCE: f64 = 2e-3;
+/// Noise levels of the diffusion model that are compared: both ends and the middle.
+const SIGMAS: [f64; 3] = [80.0, 1.0, 0.002];
+
+/// The table of a comparison.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verified {
+    pub table: Table,
+    /// Parts that differ by more than rounding.
+    pub wrong: Vec<String>,
+}
+
+/// Compares `device`, described in words, with the CPU backend.
+///
+/// # Errors
+/// Fails when the networks cannot be loaded on one of them.
+pub fn verify(
+    pack: &Pack,
+    device: &Device,
+    description: &str,
+    progress: &mut Progress<'_>,
+) -> Result<Verified, EvalError> {
+    progress("Computing on the processor", 0, 2);
+    let wanted = answers(pack, &pack.load(&Device::flex())?);
+    progress("Computing on the device", 1, 2);
+    let found = answers(pack, &pack.load(device)?);
+    progress("Compared", 2, 2);
+    let rows: Vec<Row> = wanted
+        .iter()
+        .zip(&found)
+        .map(|(wanted, found)| {
+            Row::new(wanted.part.clone(), Unit::Number, relative_error(wanted, found))
+                .floor(Floor::AtMost(TOLERANCE))
+        })
+        .collect();
+    let wrong = rows.iter().filter(|row| row.reached == Some(false));
+    let wrong = wrong.map(|row| row.measure.clone()).collect();
+    let title = format!("Largest error over largest value, {description} against the processor");
+    Ok(Verified { table: Table { title, rows }, wrong })
+}
+
+/// What one part made of the shared inputs.
+struct Answer {
+    part: String,
+    values: Vec<f32>,
+}
+
+/// An answer that is not a number, or of another length, is infinitely wrong.
+fn relative_error(wanted: &Answer, found: &Answer) -> f64 {
+    if wanted.values.len() != found.values.len() || found.values.iter().any(|v| !v.is_finite()) {
+        return f64::INFINITY;
+    }
+    let largest = wanted.values.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+    let pairs = wanted.values.iter().zip(&found.values);
+    let error = pairs.fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+    f64::from(error) / f64::from(largest).max(f64::MIN_POSITIVE)
+}
+
+/// Every part gets inputs that do not pass through another part, so that an error is named where it
+/// arises.
+fn answers(pack: &Pack, networks: &Networks) -> Vec<Answer> {
+    let manifest = &pack.manifest;
+    let device = &networks.device;
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let mut noise = |shape: [usize; 5]| -> Tensor<5> {
+        // The sum of some uniform draws is normal enough.
+        let mut draw = || (0..4).map(|_| rng.random_range(-0.87_f32..0.87)).sum::<f32>();
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| draw()).collect();
+        Tensor::from_data(TensorData::new(values, shape), device)
+    };
+    let task = manifest.tasks[0].task;
+    let frame = unseen(task, 0).frame(0, manifest.frame_size);
+    let large = media::tensor_from_frames(&[&frame], device);
+    let small = media::resize_bilinear(large.clone(), manifest.coarse_size);
+    let frames = manifest.frames_per_clip;
+    let moving = |still: &Tensor<5>, size: FrameSize, noise: Tensor<5>| {
+        let shape = [1, 3, frames, size.height as usize, size.width as usize];
+        (still.clone().expand(shape) + noise * 0.1).clamp(-1.0, 1.0)
+    };
+    let clip_shape = |size: FrameSize| [1, 3, frames, size.height as usize, size.width as usize];
+    let small_noise = noise(clip_shape(manifest.coarse_size));
+    let small_clip = moving(&small, manifest.coarse_size, small_noise);
+
+    let mut answers = Vec::new();
+    let mut answer = |part: String, tensor: TensorData| {
+        let values = tensor.convert::<f32>().try_into_vec().expect("converted to f32");
+        answers.push(Answer { part, values });
+    };
+    let dldm = &networks.dldm;
+    let count = manifest.codes_per_clip();
+    let vocabulary: usize = manifest.dldm.levels.iter().product();
+    let indices: Vec<u16> = (0..count).map(|i| (i * 7919 % vocabulary) as u16).collect();
+    let codes = networks.codes(&indices);
+    let encoded = dldm.encode(small_clip);
+    answer("dLDM encoder".into(), encoded.features.into_data());
+    answer("dLDM queries".into(), encoded.z.into_data());
+    answer(
+        "coarse decoder".into(),
+        dldm.decode_from_frame(small.clone(), codes.clone()).into_data(),
+    );
+    let tokens = dldm.connect(codes);
+    answer("connector".into(), tokens.clone().into_data());
+    if let Some(vdm) = &networks.vdm {
+        let video = moving(&large, manifest.frame_size, noise(clip_shape(manifest.frame_size)));
+        answer("video VAE encoder".into(), vdm.vae.encode(video).into_data());
+        let config = vdm.vae.config();
+        let side = config.spatial_compression();
+        let [height, width] =
+            [manifest.frame_size.height, manifest.frame_size.width].map(|n| n as usize / side);
+        let shape = [1, config.z_dim, config.latent_steps(frames), height, width];
+        let latents = noise(shape);
+        answer("video VAE decoder".into(), vdm.vae.decode(latents.clone()).into_data());
+        let mut from =
+            vdm.conditioning(large.clone(), small.expand(clip_shape(manifest.coarse_size)), tokens);
+        from.given = noise([1, config.z_dim, 1, height, width]);
+        from.hint = Some(noise(shape));
+        for sigma in SIGMAS {
+            let estimate = vdm.denoise(&(latents.clone() * sigma), &[vec![sigma]], &from);
+            answer(format!("diffusion model at noise {sigma}"), estimate.into_data());
+        }
+    }
+    if let Some(planner) = &networks.planner {
+        let [height, width] = planner.config().feature_size;
+        let features = noise([1, planner.config().feature_channels, 1, height, width]);
+        let data = TensorData::new(indices.iter().map(|i| i32::from(*i)).collect(), [1, count]);
+        let codes = Tensor::<2, Int>::from_data(data, device);
+        let tasks = Tensor::<1, Int>::from_data(TensorData::new(vec![0_i32], [1]), device);
+        answer("policy".into(), planner.logits(codes, features, tasks).into_data());
+    }
+    answers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(values: &[f32]) -> Answer {
+        Answer { part: String::new(), values: values.to_vec() }
+    }
+
+    #[test]
+    fn errors_are_told_apart_from_rounding() {
+        let wanted = answer(&[1.0, -4.0]);
+        assert!(relative_error(&wanted, &answer(&[1.0001, -4.0])) < TOLERANCE);
+        assert_eq!(relative_error(&wanted, &answer(&[3.0, -4.0])), 0.5);
+        assert_eq!(relative_error(&wanted, &answer(&[1.0, f32::NAN])), f64::INFINITY);
+        assert_eq!(relative_error(&wanted, &answer(&[1.0])), f64::INFINITY);
+    }
+
+    #[test]
+    fn a_device_agrees_with_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let pack = crate::pack::tests::tiny(dir.path());
+        let verified = verify(&pack, &Device::flex(), "the same", &mut |_, _, _| {}).unwrap();
+        assert!(verified.wrong.is_empty(), "{}", verified.table);
+        assert_eq!(verified.table.rows.len(), 4 + 2 + SIGMAS.len() + 1);
+        assert!(verified.table.rows.iter().all(|row| row.value == 0.0), "{}", verified.table);
+    }
+}
