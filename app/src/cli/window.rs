@@ -58,7 +58,7 @@ fn open_window(args: &Args) -> Result<(), String> {
     }
     studio::run(StudioOptions {
         frame: args.frame.clone(),
-        pack: args.engine.pack,
+        pack: args.engine.pack.clone(),
         device: args.engine.device,
         settings: Settings::default_path(),
     })
