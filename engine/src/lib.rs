@@ -1,6 +1,7 @@
 //! VideoWorld 2 at any size: its networks, their training, rollouts and maps. Knows no user interface.
 
 pub mod atlas;
+pub mod checkpoint;
 pub mod craft;
 pub mod dldm;
 pub mod eval;

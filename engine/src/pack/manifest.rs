@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CONTROL, DIT, DLDM, NEGATIVE, POLICY, PackError, REFERENCE, VAE};
+use super::{CODES, CONTROL, DIT, DLDM, NEGATIVE, POLICY, PackError, REFERENCE, VAE};
 use crate::craft::Task;
 use crate::dldm::DldmConfig;
 use crate::media::FrameSize;
@@ -102,7 +102,7 @@ impl Manifest {
         let must = |holds: bool, what: &str| {
             if holds { Ok(()) } else { Err(PackError::Sizes(what.to_owned())) }
         };
-        let known = [DLDM, VAE, DIT, CONTROL, NEGATIVE, POLICY, REFERENCE];
+        let known = [DLDM, VAE, DIT, CONTROL, NEGATIVE, POLICY, REFERENCE, CODES];
         if let Some(unknown) = self.files.keys().find(|f| !known.contains(&f.as_str())) {
             return Err(PackError::UnknownFile(unknown.clone()));
         }
