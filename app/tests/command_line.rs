@@ -116,6 +116,51 @@ fn a_rollout_leaves_everything_and_its_video_can_be_encoded() {
 }
 
 #[test]
+fn recorded_codes_are_played_like_predicted_ones() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path();
+    let common = ["--steps", "2", "--seed", "3", "--device", "cpu", "--coarse-only"];
+    let rollout = |rest: &[&str]| studio(folder, &[&["rollout"], rest, &common].concat());
+    assert!(rollout(&["--clips", "2", "--out", "o"]).status.success());
+    let output = rollout(&["--codes", "o/codes.json", "--out", "again"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("the codes are those of o/codes.json"));
+    let bytes = |out: &str| std::fs::read(folder.join(out).join("coarse.png")).expect("written");
+    assert!(bytes("o") == bytes("again"), "the same codes give the same video");
+    let (first, again) =
+        (json(&folder.join("o/codes.json")), json(&folder.join("again/codes.json")));
+    assert_eq!(again["codes_from"], "o/codes.json");
+    for clip in 0..2 {
+        assert_eq!(first["clips"][clip]["codes"], again["clips"][clip]["codes"]);
+    }
+    let args = |codes: &'static str, clips: &'static str| {
+        ["rollout", "--out", "p", "--device", "cpu", "--codes", codes, "--clips", clips]
+    };
+    refused(folder, &args("o/codes.json", "3"), "more than the 2 clips of o/codes.json");
+    refused(folder, &args("airplane", "1"), "no codes came with this pack");
+    refused(folder, &args("o/session.json", "1"), "no file of codes");
+    std::fs::write(folder.join("short.json"), r#"{"clips": [{"codes": [1, 2]}]}"#)
+        .expect("written");
+    refused(folder, &args("short.json", "1"), "has 2 codes");
+}
+
+#[test]
+fn an_import_without_weights_says_what_is_missing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path();
+    std::fs::create_dir(folder.join("weights")).expect("made");
+    let import = |from: &'static str| ["import", "--from", from, "--out", "pack"];
+    refused(folder, &import("nowhere"), "nowhere is no folder");
+    refused(folder, &import("weights"), "it holds no files at all");
+    std::fs::write(folder.join("weights/a.pth"), b"\x80\x02cos\nsystem\n.").expect("written");
+    refused(folder, &import("weights"), "os.system, which is not on the list");
+    std::fs::write(folder.join("weights/a.pth"), b"PK\x03\x04 cut short").expect("written");
+    refused(folder, &import("weights"), "download it again");
+    refused(folder, &[&import("weights")[..], &["--sizes", "weights/a.pth"]].concat(), "the sizes");
+    assert!(!folder.join("pack").exists());
+}
+
+#[test]
 fn info_names_device_memory_and_pack() {
     let dir = tempfile::tempdir().expect("a folder");
     let output = studio(dir.path(), &["info", "--device", "cpu"]);

@@ -6,6 +6,7 @@ pub mod craft;
 pub mod dldm;
 pub mod eval;
 pub mod gpu;
+pub mod import;
 pub mod media;
 pub mod pack;
 pub mod policy;

@@ -7,15 +7,15 @@ use super::Refusal;
 use super::objects::{self, Global, Id, Node};
 use super::pickle::Unpickled;
 
-/// A network of ten thousand tensors needs a million.
-const MAX_INSTRUCTIONS: usize = 8_000_000;
+/// A network of ten thousand tensors needs half a million.
+const MAX_INSTRUCTIONS: usize = 4_000_000;
 const MAX_MARKS: usize = 256;
 const MAX_ARGUMENTS: usize = 16;
 /// Bytes of the name of a module or class.
 const MAX_NAME: usize = 512;
 /// Whole numbers up to 128 bits.
 const MAX_LONG: usize = 16;
-const MAX_MEMORY: usize = 256 << 20;
+const MAX_MEMORY: usize = 128 << 20;
 /// What one node, memo entry or reference takes, roughly.
 const NODE_BYTES: usize = 128;
 const MEMO_BYTES: usize = 32;

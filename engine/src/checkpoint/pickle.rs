@@ -14,7 +14,7 @@ const MAX_PICKLE: u64 = 128 << 20;
 /// Levels of lists and dictionaries.
 const MAX_DEPTH: usize = 32;
 /// Bytes of the tree, roughly: what a pickle repeats by reference is repeated here.
-const MAX_TREE: usize = 256 << 20;
+const MAX_TREE: usize = 64 << 20;
 const VALUE_BYTES: usize = 128;
 
 /// What the first pickle of a file from before PyTorch 1.6 holds.

@@ -31,20 +31,20 @@ use crate::atlas::ReferenceSet;
 use crate::checkpoint::{Source, StateDict};
 
 const MANIFEST: &str = "manifest.json";
-const DLDM: &str = "dldm.safetensors";
-const VAE: &str = "vae.safetensors";
-const DIT: &str = "dit.safetensors";
-const CONTROL: &str = "control.safetensors";
-const NEGATIVE: &str = "negative.safetensors";
-const POLICY: &str = "policy.safetensors";
+pub(crate) const DLDM: &str = "dldm.safetensors";
+pub(crate) const VAE: &str = "vae.safetensors";
+pub(crate) const DIT: &str = "dit.safetensors";
+pub(crate) const CONTROL: &str = "control.safetensors";
+pub(crate) const NEGATIVE: &str = "negative.safetensors";
+pub(crate) const POLICY: &str = "policy.safetensors";
 const REFERENCE: &str = "reference.json";
-const CODES: &str = "codes.json";
+pub(crate) const CODES: &str = "codes.json";
 
 /// How much of a file is read at a time to hash it.
 const HASH_BYTES: usize = 1 << 20;
 
 /// Key of the only tensor in [`NEGATIVE`]: `[1, tokens, channels]`.
-const NEGATIVE_KEY: &str = "negative_context";
+pub(crate) const NEGATIVE_KEY: &str = "negative_context";
 
 /// Names the content of a pack: the hash of its manifest, which holds the hashes of its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

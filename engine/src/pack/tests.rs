@@ -20,7 +20,8 @@ pub(crate) fn tiny(folder: &Path) -> Pack {
     Pack::write(folder, manifest, &contents).unwrap()
 }
 
-fn tiny_parts() -> (Manifest, PackContents) {
+/// Its manifest and fresh weights.
+pub(crate) fn tiny_parts() -> (Manifest, PackContents) {
     let device = Device::flex();
     let dldm = DldmConfig {
         channels: 8,
