@@ -139,9 +139,11 @@ fn recorded_codes_are_played_like_predicted_ones() {
     refused(folder, &args("o/codes.json", "3"), "more than the 2 clips of o/codes.json");
     refused(folder, &args("airplane", "1"), "no codes came with this pack");
     refused(folder, &args("o/session.json", "1"), "no file of codes");
-    std::fs::write(folder.join("short.json"), r#"{"clips": [{"codes": [1, 2]}]}"#)
-        .expect("written");
+    let short = r#"{"levels": [8, 5, 5, 5], "clips": [{"codes": [1, 2]}]}"#;
+    std::fs::write(folder.join("short.json"), short).expect("written");
     refused(folder, &args("short.json", "1"), "has 2 codes");
+    std::fs::write(folder.join("other.json"), short.replace('8', "7")).expect("written");
+    refused(folder, &args("other.json", "1"), "other levels");
 }
 
 #[test]
@@ -158,6 +160,37 @@ fn an_import_without_weights_says_what_is_missing() {
     refused(folder, &import("weights"), "download it again");
     refused(folder, &[&import("weights")[..], &["--sizes", "weights/a.pth"]].concat(), "the sizes");
     assert!(!folder.join("pack").exists());
+}
+
+/// The networks of the embedded pack lie in the layout of the release.
+#[test]
+fn an_imported_pack_paints_what_the_published_networks_paint() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/pack/craft-mini");
+    let from = from.to_str().expect("UTF-8");
+    let sizes = format!("{from}/manifest.json");
+    let args = ["import", "--from", from, "--out", "pack", "--sizes", &sizes, "--name", "mine"];
+    let output = studio(folder, &args);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    for part in ["dit.safetensors: video transformer", "reference.json: not used", "wrote the pack"]
+    {
+        assert!(said.contains(part), "{part} is missing in\n{said}");
+    }
+    let account = json(&folder.join("pack/import.json"));
+    assert_eq!(account["files"].as_array().expect("a list").len(), 5);
+    assert!(!folder.join(".pack.importing").exists());
+    for (pack, out) in [("embedded", "a"), ("pack", "b")] {
+        let args = ["rollout", "--pack", pack, "--clips", "1", "--steps", "2", "--seed", "3"];
+        let output = studio(folder, &[&args[..], &["--device", "cpu", "--out", out]].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    for file in ["coarse.png", "refined.png"] {
+        let bytes = |out: &str| std::fs::read(folder.join(out).join(file)).expect("written");
+        assert!(bytes("a") == bytes("b"), "{file} differs");
+    }
+    refused(folder, &args, "pack is taken");
 }
 
 #[test]

@@ -42,10 +42,13 @@ impl Recorded {
             );
         }
         let text = std::fs::read(name).with_context(|| format!("{name} could not be read"))?;
-        let StoredCodes { clips } = serde_json::from_slice(&text)
+        let StoredCodes { levels, clips } = serde_json::from_slice(&text)
             .with_context(|| format!("{name} is no file of codes that rollout or encode wrote"))?;
         if clips.is_empty() {
             bail!("{name} holds no clips");
+        }
+        if levels != pack.manifest.dldm.levels {
+            bail!("the codes in {name} have digits of other levels than this pack's");
         }
         let clips = clips.into_iter().map(|clip| clip.codes).collect();
         Ok(Self { source: name.to_owned(), clips })
@@ -55,6 +58,7 @@ impl Recorded {
 /// What is read of a [`CodesFile`].
 #[derive(Deserialize)]
 struct StoredCodes {
+    levels: Vec<usize>,
     clips: Vec<StoredClip>,
 }
 

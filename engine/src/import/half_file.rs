@@ -77,16 +77,14 @@ impl HalfFile {
             let is_flushed =
                 |(half, value): &(&f16, &f32)| half.to_bits() << 1 == 0 && **value != 0.0;
             fit.flushed += halves.iter().zip(values).filter(is_flushed).count() as u64;
-            self.append(halves.iter().flat_map(|half| half.to_le_bytes())).map_err(failed)
+            self.append(&halves, f16::to_le_bytes).map_err(failed)
         })?;
         if fit.wide {
             fit.flushed = 0;
             self.len = begin;
             let at = LENGTH + (self.room + begin) as u64;
             self.file.seek(SeekFrom::Start(at)).map_err(failed)?;
-            read(&mut |values| {
-                self.append(values.iter().flat_map(|value| value.to_le_bytes())).map_err(failed)
-            })?;
+            read(&mut |values| self.append(values, f32::to_le_bytes).map_err(failed))?;
         }
         let dtype = if fit.wide { Dtype::F32 } else { Dtype::F16 };
         let (shape, data_offsets) = (shape.to_vec(), (begin, self.len));
@@ -94,10 +92,18 @@ impl HalfFile {
         Ok(fit)
     }
 
-    fn append(&mut self, bytes: impl Iterator<Item = u8>) -> io::Result<()> {
-        let bytes: Vec<u8> = bytes.collect();
+    fn append<T: Copy, const N: usize>(
+        &mut self,
+        values: &[T],
+        bytes: impl Fn(T) -> [u8; N],
+    ) -> io::Result<()> {
+        let mut words = vec![[0; N]; values.len()];
+        for (word, value) in words.iter_mut().zip(values) {
+            *word = bytes(*value);
+        }
+        let bytes = words.as_flattened();
         self.len += bytes.len();
-        self.file.write_all(&bytes)
+        self.file.write_all(bytes)
     }
 
     /// Writes the header and waits until everything is on the disk.

@@ -157,7 +157,10 @@ impl<'a> Plan<'a> {
             }
             (Some(file), None) => return Err(ImportError::half(Part::Vae, Part::Dit, file)),
             (None, Some(file)) => return Err(ImportError::half(Part::Dit, Part::Vae, file)),
-            (None, None) => manifest.vdm = None,
+            (None, None) => match control {
+                Some(file) => return Err(ImportError::half(Part::Control, Part::Dit, file)),
+                None => manifest.vdm = None,
+            },
         }
         if policy.is_none() {
             manifest.planner = None;
