@@ -21,7 +21,8 @@ const ENTRY_LEN: usize = 46;
 const LOCAL: &[u8] = b"PK\x03\x04";
 const LOCAL_LEN: u64 = 30;
 const MAX_COMMENT: u64 = u16::MAX as u64;
-const MAX_DIRECTORY: u64 = 32 << 20;
+/// Seven times what ten thousand tensors need.
+const MAX_DIRECTORY: u64 = 8 << 20;
 /// The extra field that holds what does not fit into 32 bits.
 const EXTRA64: u16 = 1;
 

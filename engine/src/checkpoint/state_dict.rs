@@ -7,6 +7,9 @@ use super::{Checkpoint, CheckpointError, Refusal, Source, Tensor, Value};
 /// Under which of its keys a file may hold the tensors instead of being the dictionary itself.
 const WRAPPERS: [&str; 2] = ["model", "state_dict"];
 
+/// What training code may put in front of every key.
+const PREFIXES: [&str; 2] = ["module.", "model."];
+
 /// Named tensors that are read one at a time.
 #[derive(Debug)]
 pub struct StateDict {
@@ -25,6 +28,8 @@ impl StateDict {
         Self::of(Checkpoint::safetensors(name, source)?)
     }
 
+    /// The dictionary in a file, without what only wraps it.
+    ///
     /// # Errors
     /// Fails when the file is no dictionary of tensors or names one twice.
     pub fn of(file: Checkpoint) -> Result<Self, CheckpointError> {
@@ -46,8 +51,18 @@ impl StateDict {
         let refusal = match twice {
             Some(key) => Refusal::Twice(key),
             None if tensors.is_empty() => Refusal::NoTensors,
-            None => return Ok(Self { file, tensors, others }),
+            None => return Ok(Self { file, tensors: unprefixed(tensors), others }),
         };
         Err(CheckpointError::Refused { name: file.name, refusal })
     }
+}
+
+fn unprefixed(mut tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+    for prefix in PREFIXES {
+        if tensors.keys().all(|key| key.starts_with(prefix)) {
+            let short = |(key, tensor): (String, Tensor)| (key[prefix.len()..].to_owned(), tensor);
+            tensors = tensors.into_iter().map(short).collect();
+        }
+    }
+    tensors
 }

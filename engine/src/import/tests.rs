@@ -384,8 +384,17 @@ fn a_policy_is_taken_with_and_without_its_prefix() {
         let key = key.strip_prefix("policy.transformer.").unwrap_or(key);
         bare.insert(key, tensor.shape.clone(), tensor.values.clone());
     }
-    for weights in [policy, &bare] {
-        write_torch(&release.from().join("p.pt"), Dtype::F16, &[weights], &[("x._extra_state", 1)]);
+    let mut prefixed = Weights::default();
+    for (key, tensor) in bare.iter() {
+        prefixed.insert(format!("model.{key}"), tensor.shape.clone(), tensor.values.clone());
+    }
+    for (weights, rest) in [(policy, "x."), (&bare, "x."), (&prefixed, "model.x.")] {
+        write_torch(
+            &release.from().join("p.pt"),
+            Dtype::F16,
+            &[weights],
+            &[(&format!("{rest}_extra_state"), 1)],
+        );
         let (report, pack) = release.imported();
         assert!(!report.without_policy);
         let planner = pack.load(&Device::flex()).unwrap().planner.unwrap();
