@@ -12,12 +12,17 @@ use crate::weights::HostTensor;
 /// A negative context may come with a mask and a text or two, never with a network.
 const MAX_COMPANIONS: usize = 4;
 
+/// Codes of a thousand long rollouts.
+const MAX_CODES: usize = 1 << 20;
+
+/// The codes of the clips of each rollout.
+type Rollouts = BTreeMap<String, Vec<Vec<u16>>>;
+
 /// What a file that holds no network may hold.
 pub enum Extra {
     /// `[1, tokens, channels]`
     Negative(HostTensor),
-    /// The codes of the clips of each rollout.
-    Codes(BTreeMap<String, Vec<Vec<u16>>>),
+    Codes(Rollouts),
 }
 
 /// The negative context or the codes in a file; `None` when it holds neither.
@@ -55,10 +60,7 @@ fn negative(file: &Checkpoint, manifest: &Manifest) -> Result<Option<HostTensor>
 }
 
 /// Whole numbers under names, if that is what the file holds.
-fn codes(
-    file: &Checkpoint,
-    manifest: &Manifest,
-) -> Result<Option<BTreeMap<String, Vec<Vec<u16>>>>, ImportError> {
+fn codes(file: &Checkpoint, manifest: &Manifest) -> Result<Option<Rollouts>, ImportError> {
     if file.value.tensors().iter().any(|tensor| tensor.is_float() && tensor.len() > 0) {
         return Ok(None);
     }
@@ -102,7 +104,9 @@ impl Reader<'_> {
     /// anything else. Of a dictionary the one entry with a clip's worth of them counts.
     fn numbers(&self, value: &Value) -> Result<Option<Vec<i64>>, ImportError> {
         match value {
-            Value::Tensor(tensor) if !tensor.is_float() && !tensor.shape.is_empty() => {
+            Value::Tensor(tensor)
+                if !tensor.is_float() && !tensor.shape.is_empty() && tensor.len() <= MAX_CODES =>
+            {
                 // Codes are below 65536, which single precision holds exactly.
                 let values = self.file.read(tensor)?;
                 Ok(Some(values.iter().map(|value| *value as i64).collect()))
