@@ -116,6 +116,84 @@ fn a_rollout_leaves_everything_and_its_video_can_be_encoded() {
 }
 
 #[test]
+fn recorded_codes_are_played_like_predicted_ones() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path();
+    let common = ["--steps", "2", "--seed", "3", "--device", "cpu", "--coarse-only"];
+    let rollout = |rest: &[&str]| studio(folder, &[&["rollout"], rest, &common].concat());
+    assert!(rollout(&["--clips", "2", "--out", "o"]).status.success());
+    let output = rollout(&["--codes", "o/codes.json", "--out", "again"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("the codes are those of o/codes.json"));
+    let bytes = |out: &str| std::fs::read(folder.join(out).join("coarse.png")).expect("written");
+    assert!(bytes("o") == bytes("again"), "the same codes give the same video");
+    let (first, again) =
+        (json(&folder.join("o/codes.json")), json(&folder.join("again/codes.json")));
+    assert_eq!(again["codes_from"], "o/codes.json");
+    for clip in 0..2 {
+        assert_eq!(first["clips"][clip]["codes"], again["clips"][clip]["codes"]);
+    }
+    let args = |codes: &'static str, clips: &'static str| {
+        ["rollout", "--out", "p", "--device", "cpu", "--codes", codes, "--clips", clips]
+    };
+    refused(folder, &args("o/codes.json", "3"), "more than the 2 clips of o/codes.json");
+    refused(folder, &args("airplane", "1"), "no codes came with this pack");
+    refused(folder, &args("o/session.json", "1"), "no file of codes");
+    let short = r#"{"levels": [8, 5, 5, 5], "clips": [{"codes": [1, 2]}]}"#;
+    std::fs::write(folder.join("short.json"), short).expect("written");
+    refused(folder, &args("short.json", "1"), "has 2 codes");
+    std::fs::write(folder.join("other.json"), short.replace('8', "7")).expect("written");
+    refused(folder, &args("other.json", "1"), "other levels");
+}
+
+#[test]
+fn an_import_without_weights_says_what_is_missing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path();
+    std::fs::create_dir(folder.join("weights")).expect("made");
+    let import = |from: &'static str| ["import", "--from", from, "--out", "pack"];
+    refused(folder, &import("nowhere"), "nowhere is no folder");
+    refused(folder, &import("weights"), "it holds no files at all");
+    std::fs::write(folder.join("weights/a.pth"), b"\x80\x02cos\nsystem\n.").expect("written");
+    refused(folder, &import("weights"), "os.system, which is not on the list");
+    std::fs::write(folder.join("weights/a.pth"), b"PK\x03\x04 cut short").expect("written");
+    refused(folder, &import("weights"), "download it again");
+    refused(folder, &[&import("weights")[..], &["--sizes", "weights/a.pth"]].concat(), "the sizes");
+    assert!(!folder.join("pack").exists());
+}
+
+/// The networks of the embedded pack lie in the layout of the release.
+#[test]
+fn an_imported_pack_paints_what_the_published_networks_paint() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/pack/craft-mini");
+    let from = from.to_str().expect("UTF-8");
+    let sizes = format!("{from}/manifest.json");
+    let args = ["import", "--from", from, "--out", "pack", "--sizes", &sizes, "--name", "mine"];
+    let output = studio(folder, &args);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    for part in ["dit.safetensors: video transformer", "reference.json: not used", "wrote the pack"]
+    {
+        assert!(said.contains(part), "{part} is missing in\n{said}");
+    }
+    let account = json(&folder.join("pack/import.json"));
+    assert_eq!(account["files"].as_array().expect("a list").len(), 5);
+    assert!(!folder.join(".pack.importing").exists());
+    for (pack, out) in [("embedded", "a"), ("pack", "b")] {
+        let args = ["rollout", "--pack", pack, "--clips", "1", "--steps", "2", "--seed", "3"];
+        let output = studio(folder, &[&args[..], &["--device", "cpu", "--out", out]].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    for file in ["coarse.png", "refined.png"] {
+        let bytes = |out: &str| std::fs::read(folder.join(out).join(file)).expect("written");
+        assert!(bytes("a") == bytes("b"), "{file} differs");
+    }
+    refused(folder, &args, "pack is taken");
+}
+
+#[test]
 fn info_names_device_memory_and_pack() {
     let dir = tempfile::tempdir().expect("a folder");
     let output = studio(dir.path(), &["info", "--device", "cpu"]);

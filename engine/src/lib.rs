@@ -1,10 +1,12 @@
 //! VideoWorld 2 at any size: its networks, their training, rollouts and maps. Knows no user interface.
 
 pub mod atlas;
+pub mod checkpoint;
 pub mod craft;
 pub mod dldm;
 pub mod eval;
 pub mod gpu;
+pub mod import;
 pub mod media;
 pub mod pack;
 pub mod policy;

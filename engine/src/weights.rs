@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::checkpoint::{CheckpointError, StateDict};
 
 /// How the module paths of one network are written in the reference's state dict.
 #[derive(Debug, Clone, Copy)]
@@ -31,18 +33,19 @@ impl KeyTable {
         format!("{}{}", self.prefix, dotted.trim_start_matches('.'))
     }
 
-    fn is_ignored(&self, key: &str) -> bool {
-        self.ignored.iter().any(|(ending, _)| key.ends_with(ending))
+    /// Why a key of the reference holds nothing we load.
+    pub fn ignores(&self, key: &str) -> Option<&'static str> {
+        self.ignored.iter().find(|(ending, _)| key.ends_with(ending)).map(|(_, reason)| *reason)
     }
 }
 
 /// Why weights could not be read or do not fit a network.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
-    #[error("not a readable safetensors file: {0}")]
+    #[error(transparent)]
+    File(#[from] CheckpointError),
+    #[error("the safetensors file could not be made: {0}")]
     Format(#[from] safetensors::SafeTensorError),
-    #[error("tensor {key} is stored as {dtype:?}, which weights never are")]
-    Dtype { key: String, dtype: Dtype },
     #[error("tensor {key} contains values that are not finite")]
     NotFinite { key: String },
     #[error("the weights lack {} tensor(s) this network needs, first {}", .0.len(), .0[0])]
@@ -74,23 +77,6 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Reads a safetensors file held in memory; half precision is widened to f32.
-    ///
-    /// # Errors
-    /// Fails on a damaged file, a tensor that is not a number type, and values that are not finite.
-    pub fn from_safetensors(bytes: &[u8]) -> Result<Self, WeightsError> {
-        let file = SafeTensors::deserialize(bytes)?;
-        let mut weights = Self::default();
-        for (key, view) in file.iter() {
-            let values = widen(key, &view)?;
-            if !values.iter().all(|v| v.is_finite()) {
-                return Err(WeightsError::NotFinite { key: key.into() });
-            }
-            weights.insert(key, view.shape().to_vec(), values);
-        }
-        Ok(weights)
-    }
-
     /// The safetensors file of these tensors.
     ///
     /// # Errors
@@ -154,47 +140,24 @@ impl Weights {
         self.tensors.extend(other.tensors);
     }
 
-    /// Puts these weights into a network.
-    ///
-    /// Keys under the table's prefix must be exactly those of the network; others are not looked at.
+    /// Puts these weights into a network, see [`load`].
     ///
     /// # Errors
-    /// Names the missing, unknown or misshapen tensors.
+    /// As [`load`].
     pub fn load_into<M: Module>(&self, module: M, keys: &KeyTable) -> Result<M, WeightsError> {
-        let mut loader = Loader {
-            weights: self,
-            keys,
-            path: Path::default(),
-            used: BTreeSet::new(),
-            missing: Vec::new(),
-            misshapen: None,
-        };
-        let module = module.map(&mut loader);
-        let Loader { used, missing, misshapen, .. } = loader;
-        if let Some(error) = misshapen {
-            return Err(error);
-        }
-        if !missing.is_empty() {
-            return Err(WeightsError::Missing(missing));
-        }
-        let unknown: Vec<String> = self
-            .tensors
-            .keys()
-            .filter(|key| {
-                key.starts_with(keys.prefix) && !used.contains(*key) && !keys.is_ignored(key)
-            })
-            .cloned()
-            .collect();
-        if !unknown.is_empty() {
-            return Err(WeightsError::Unknown(unknown));
-        }
-        Ok(module)
+        load(self, module, keys)
     }
 
     /// Reads a network's weights under the reference's keys.
     pub fn of<M: Module>(module: &M, keys: &KeyTable) -> Self {
-        let mut saver =
-            Saver { keys, path: Path::default(), gradients: None, weights: Self::default() };
+        Self::some_of(module, keys, |_| true)
+    }
+
+    /// As [`Weights::of`], but only those whose key is `wanted`; others are not even created if
+    /// the network is fresh.
+    pub fn some_of<M: Module>(module: &M, keys: &KeyTable, wanted: impl Fn(&str) -> bool) -> Self {
+        let (path, weights) = (Path::default(), Self::default());
+        let mut saver = Saver { keys, path, wanted, gradients: None, weights };
         module.visit(&mut saver);
         saver.weights
     }
@@ -202,34 +165,106 @@ impl Weights {
     /// The gradients of a network's parameters under the reference's keys; parameters that got
     /// none are left out.
     pub fn of_gradients<M: Module>(module: &M, gradients: &Gradients, keys: &KeyTable) -> Self {
-        let mut saver = Saver {
-            keys,
-            path: Path::default(),
-            gradients: Some(gradients),
-            weights: Self::default(),
-        };
+        let (path, weights) = (Path::default(), Self::default());
+        let wanted = |_: &str| true;
+        let mut saver = Saver { keys, path, wanted, gradients: Some(gradients), weights };
         module.visit(&mut saver);
         saver.weights
     }
 }
 
-fn widen(key: &str, view: &TensorView<'_>) -> Result<Vec<f32>, WeightsError> {
-    let data = view.data();
-    let words = |n: usize| data.chunks_exact(n);
-    Ok(match view.dtype() {
-        Dtype::F16 => words(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-        Dtype::BF16 => words(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-        Dtype::F32 => words(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-        Dtype::I32 => {
-            words(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32).collect()
+/// Where a network's tensors come from, one at a time.
+pub trait TensorSource {
+    fn keys(&self) -> impl Iterator<Item = &str>;
+
+    fn shape(&self, key: &str) -> Option<&[usize]>;
+
+    /// The numbers of a tensor that has a shape, row-major.
+    ///
+    /// # Errors
+    /// Fails when they cannot be read or are not finite.
+    fn values(&self, key: &str) -> Result<Vec<f32>, WeightsError>;
+}
+
+impl TensorSource for Weights {
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    fn shape(&self, key: &str) -> Option<&[usize]> {
+        self.get(key).map(|tensor| tensor.shape.as_slice())
+    }
+
+    fn values(&self, key: &str) -> Result<Vec<f32>, WeightsError> {
+        Ok(self.tensors[key].values.clone())
+    }
+}
+
+impl TensorSource for StateDict {
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    fn shape(&self, key: &str) -> Option<&[usize]> {
+        self.tensors.get(key).map(|tensor| tensor.shape.as_slice())
+    }
+
+    fn values(&self, key: &str) -> Result<Vec<f32>, WeightsError> {
+        let values = self.file.read(&self.tensors[key])?;
+        match values.iter().all(|value| value.is_finite()) {
+            true => Ok(values),
+            false => Err(WeightsError::NotFinite { key: key.to_owned() }),
         }
-        Dtype::I64 => words(8)
-            .map(|b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32)
-            .collect(),
-        dtype => {
-            return Err(WeightsError::Dtype { key: key.into(), dtype });
-        }
-    })
+    }
+}
+
+/// Puts weights into a network.
+///
+/// Keys under the table's prefix must be exactly those of the network; others are not looked at.
+/// Tensors are read one after another, so that nothing but the network itself is ever whole in
+/// memory.
+///
+/// # Errors
+/// Names the missing, unknown, misshapen or unreadable tensors.
+pub fn load<M: Module>(
+    source: &impl TensorSource,
+    module: M,
+    keys: &KeyTable,
+) -> Result<M, WeightsError> {
+    let mut loader = Loader {
+        source,
+        keys,
+        path: Path::default(),
+        used: BTreeSet::new(),
+        missing: Vec::new(),
+        failed: None,
+    };
+    let module = module.map(&mut loader);
+    let Loader { used, missing, failed, .. } = loader;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    if !missing.is_empty() {
+        return Err(WeightsError::Missing(missing));
+    }
+    let unknown: Vec<String> = source
+        .keys()
+        .filter(|key| key.starts_with(keys.prefix) && !used.contains(*key))
+        .filter(|key| keys.ignores(key).is_none())
+        .map(str::to_owned)
+        .collect();
+    if !unknown.is_empty() {
+        return Err(WeightsError::Unknown(unknown));
+    }
+    Ok(module)
+}
+
+/// Keys and shapes of a network's parameters as the reference stores them; fresh parameters are
+/// not created for this.
+pub fn shapes_of<M: Module>(module: &M, keys: &KeyTable) -> BTreeMap<String, Vec<usize>> {
+    let mut shapes = Shapes { keys, path: Path::default(), found: BTreeMap::new() };
+    module.visit(&mut shapes);
+    shapes.found
 }
 
 fn narrow(values: &[f32], precision: Precision) -> Vec<u8> {
@@ -266,16 +301,32 @@ impl Path {
     }
 }
 
-struct Loader<'a> {
-    weights: &'a Weights,
+struct Loader<'a, S> {
+    source: &'a S,
     keys: &'a KeyTable,
     path: Path,
     used: BTreeSet<String>,
     missing: Vec<String>,
-    misshapen: Option<WeightsError>,
+    /// Why the first tensor that could not be used could not be.
+    failed: Option<WeightsError>,
 }
 
-impl ModuleMapper for Loader<'_> {
+impl<S: TensorSource> Loader<'_, S> {
+    /// The data of a tensor whose shape is that of the parameter.
+    fn data(
+        &self,
+        key: &str,
+        found: &[usize],
+        wanted: Vec<usize>,
+    ) -> Result<TensorData, WeightsError> {
+        if found != wanted {
+            return Err(WeightsError::Shape { key: key.into(), found: found.to_vec(), wanted });
+        }
+        Ok(TensorData::new(self.source.values(key)?, wanted))
+    }
+}
+
+impl<S: TensorSource> ModuleMapper for Loader<'_, S> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -286,25 +337,26 @@ impl ModuleMapper for Loader<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let key = self.keys.key(&self.path.names.join("."));
-        let Some(stored) = self.weights.get(&key) else {
+        let Some(found) = self.source.shape(&key) else {
             self.missing.push(key);
             return param;
         };
+        if self.failed.is_some() {
+            return param;
+        }
         let transposed = self.path.is_linear_weight();
         let mut wanted: Vec<usize> = param.lazy_shape().as_slice().to_vec();
         if transposed {
             wanted.reverse();
         }
-        if wanted != stored.shape {
-            self.misshapen.get_or_insert(WeightsError::Shape {
-                key,
-                found: stored.shape.clone(),
-                wanted,
-            });
-            return param;
-        }
+        let data = match self.data(&key, found, wanted) {
+            Ok(data) => data,
+            Err(error) => {
+                self.failed = Some(error);
+                return param;
+            }
+        };
         let device = param.lazy_device();
-        let data = TensorData::new(stored.values.clone(), stored.shape.clone());
         let mut tensor = Tensor::<D>::from_data(data, &device.clone().inner());
         if transposed {
             tensor = tensor.transpose();
@@ -319,14 +371,15 @@ impl ModuleMapper for Loader<'_> {
     }
 }
 
-struct Saver<'a> {
+struct Saver<'a, F> {
     keys: &'a KeyTable,
     path: Path,
+    wanted: F,
     gradients: Option<&'a Gradients>,
     weights: Weights,
 }
 
-impl ModuleVisitor for Saver<'_> {
+impl<F: Fn(&str) -> bool> ModuleVisitor for Saver<'_, F> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -336,6 +389,10 @@ impl ModuleVisitor for Saver<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let key = self.keys.key(&self.path.names.join("."));
+        if !(self.wanted)(&key) {
+            return;
+        }
         let tensor = match self.gradients {
             None => param.val().without_autodiff(),
             Some(gradients) => match param.val().grad(gradients) {
@@ -350,7 +407,30 @@ impl ModuleVisitor for Saver<'_> {
             .convert::<f32>()
             .try_into_vec::<f32>()
             .expect("converted to f32 just above");
-        let key = self.keys.key(&self.path.names.join("."));
         self.weights.insert(key, shape, values);
+    }
+}
+
+struct Shapes<'a> {
+    keys: &'a KeyTable,
+    path: Path,
+    found: BTreeMap<String, Vec<usize>>,
+}
+
+impl ModuleVisitor for Shapes<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let mut shape = param.lazy_shape().as_slice().to_vec();
+        if self.path.is_linear_weight() {
+            shape.reverse();
+        }
+        self.found.insert(self.keys.key(&self.path.names.join(".")), shape);
     }
 }

@@ -1,12 +1,71 @@
-//! The JSON file of codes that `rollout` and `encode` write.
+//! The JSON file of codes that `rollout` and `encode` write, and codes to play instead of the
+//! policy's.
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use engine::craft::Task;
 use engine::media::write_atomic;
+use engine::pack::Pack;
 use engine::rollout::{CodePrediction, PackSummary};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+/// Codes that no policy of ours predicted.
+#[derive(Debug)]
+pub struct Recorded {
+    /// Where they come from, for people.
+    pub source: String,
+    /// The codes of each clip.
+    pub clips: Vec<Vec<u16>>,
+}
+
+impl Recorded {
+    /// Codes that came with the pack under this name, or else those in a file that `rollout` or
+    /// `encode` wrote.
+    pub fn open(name: &str, pack: &Pack) -> Result<Self> {
+        let own = pack.recorded_codes()?;
+        if let Some(own) = &own
+            && let Some(clips) = own.rollouts.get(name)
+        {
+            let source = format!("{name} in {}", own.source);
+            return Ok(Self { source, clips: clips.clone() });
+        }
+        if !Path::new(name).is_file() {
+            let names: Vec<&str> =
+                own.iter().flat_map(|own| own.rollouts.keys().map(String::as_str)).collect();
+            if names.is_empty() {
+                bail!("there is no file {name}, and no codes came with this pack");
+            }
+            bail!(
+                "there is no file {name}; the codes that came with the pack are {}",
+                names.join(", ")
+            );
+        }
+        let text = std::fs::read(name).with_context(|| format!("{name} could not be read"))?;
+        let StoredCodes { levels, clips } = serde_json::from_slice(&text)
+            .with_context(|| format!("{name} is no file of codes that rollout or encode wrote"))?;
+        if clips.is_empty() {
+            bail!("{name} holds no clips");
+        }
+        if levels != pack.manifest.dldm.levels {
+            bail!("the codes in {name} have digits of other levels than this pack's");
+        }
+        let clips = clips.into_iter().map(|clip| clip.codes).collect();
+        Ok(Self { source: name.to_owned(), clips })
+    }
+}
+
+/// What is read of a [`CodesFile`].
+#[derive(Deserialize)]
+struct StoredCodes {
+    levels: Vec<usize>,
+    clips: Vec<StoredClip>,
+}
+
+#[derive(Deserialize)]
+struct StoredClip {
+    codes: Vec<u16>,
+}
 
 /// Codes, clip after clip, with what is needed to make sense of them.
 #[derive(Debug, Serialize)]
@@ -16,6 +75,9 @@ pub struct CodesFile<'a> {
     pack_id: String,
     /// Picture or video the codes come from.
     source: String,
+    /// Where the codes come from if the policy did not predict them for that picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    codes_from: Option<&'a str>,
     task: Option<Task>,
     seed: Option<u64>,
     fps: f32,
@@ -43,6 +105,7 @@ impl<'a> CodesFile<'a> {
             pack: &pack.name,
             pack_id: pack.id.to_string(),
             source,
+            codes_from: None,
             task: None,
             seed: None,
             fps: pack.fps,
@@ -75,6 +138,23 @@ impl<'a> CodesFile<'a> {
             seed: Some(seed),
             clips: clips.collect(),
             ..Self::new(pack, source)
+        }
+    }
+
+    pub fn of_recorded(
+        pack: &'a PackSummary,
+        source: String,
+        task: Task,
+        seed: u64,
+        recorded: &'a Recorded,
+        clips: usize,
+    ) -> Self {
+        let clips = recorded.clips[..clips].to_vec();
+        Self {
+            codes_from: Some(&recorded.source),
+            task: Some(task),
+            seed: Some(seed),
+            ..Self::of_video(pack, source, clips)
         }
     }
 

@@ -51,6 +51,12 @@ pub fn run(args: &Args) -> Result<()> {
     for (name, file) in &manifest.files {
         println!("    {name:<22} {:>9}  {}", bytes(file.bytes), &file.sha256[..12]);
     }
+    if let Some(codes) = pack.recorded_codes()? {
+        println!("  codes that came with it, for rollout --codes ({}):", codes.source);
+        for (name, clips) in &codes.rollouts {
+            println!("    {name}, {} clips", clips.len());
+        }
+    }
     let points = pack.reference()?.map(|set| set.clips.len());
     match points {
         Some(clips) => println!("  reference set of {clips} clips for the map"),

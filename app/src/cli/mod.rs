@@ -9,6 +9,7 @@ mod craft;
 mod encode;
 mod engine_args;
 mod eval;
+mod import;
 mod info;
 mod progress;
 mod rollout;
@@ -37,6 +38,8 @@ Examples:
                                            train every stage, two hours in all
   videoworld-studio train pack --run runs/mine --out my-pack
                                            make a pack of what was trained so far
+  videoworld-studio import --from downloads --out videoworld2
+                                           make a pack of the official weights
   videoworld-studio eval craft --pack my-pack
                                            measure a pack on unseen environments
   videoworld-studio info                   list devices, memory and the pack
@@ -69,6 +72,8 @@ enum Command {
     Craft(craft::Args),
     /// Train one stage, all of them, or make a pack of a run
     Train(train::Args),
+    /// Make a pack of the official weights
+    Import(import::Args),
     /// Measure a pack on environments that training never saw
     Eval(eval::Args),
     /// Measure how fast the pack computes here
@@ -96,6 +101,7 @@ pub fn main() -> ExitCode {
         Some(Command::Encode(args)) => encode::run(&args),
         Some(Command::Craft(args)) => craft::run(&args),
         Some(Command::Train(args)) => train::run(&args),
+        Some(Command::Import(args)) => import::run(&args),
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Verify(args)) => verify::run(&args),

@@ -8,11 +8,11 @@ use engine::craft::{Episode, Split, Task};
 use engine::media::{self, Clip, Fit, Frame};
 use engine::pack::Pack;
 use engine::rollout::{
-    ClipKey, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling, Session, code_strip,
-    map_picture,
+    ClipKey, CodePrediction, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling, Session,
+    code_strip, map_picture,
 };
 
-use super::codes::CodesFile;
+use super::codes::{CodesFile, Recorded};
 use super::engine_args::EngineArgs;
 use super::progress::Progress;
 
@@ -24,7 +24,11 @@ pub struct Args {
     /// What is to be done: airplane, boat, tower, horse or person; the pack's first task when left out
     #[arg(long, value_name = "T")]
     pub task: Option<Task>,
-    /// Clips to predict; the whole task when left out
+    /// Play these codes instead of the policy's: a name that came with the pack (see info) or a
+    /// file that rollout or encode wrote
+    #[arg(long, value_name = "NAME|FILE")]
+    pub codes: Option<String>,
+    /// Clips to predict; the whole task when left out, or all that --codes has
     #[arg(long, value_name = "N")]
     pub clips: Option<usize>,
     /// Seed of the code draw and of the diffusion noise
@@ -75,10 +79,23 @@ pub fn run(args: &Args) -> Result<()> {
         Some(task) => task,
         None => *summary.tasks.first().context("the pack knows no task")?,
     };
-    let clips = match (args.clips, summary.clips_of(task)) {
-        (Some(clips), _) => clips,
-        (None, Some(clips)) => clips,
-        (None, None) => bail!("this pack does not know the task {}", task.label()),
+    let recorded = args.codes.as_deref().map(|name| Recorded::open(name, &pack)).transpose()?;
+    let clips = match (&recorded, args.clips, summary.clips_of(task)) {
+        (Some(recorded), clips, _) => {
+            let there = recorded.clips.len();
+            match clips {
+                Some(clips) if clips > there => {
+                    bail!("--clips {clips} is more than the {there} clips of {}", recorded.source)
+                }
+                clips => clips.unwrap_or(there),
+            }
+        }
+        (None, _, _) if !summary.has_policy => {
+            bail!("this pack has no policy; give codes to play with --codes")
+        }
+        (None, Some(clips), _) => clips,
+        (None, None, Some(clips)) => clips,
+        (None, None, None) => bail!("this pack does not know the task {}", task.label()),
     };
     let (start, source) = match (picture, &args.frame) {
         (Some(picture), Some(path)) => {
@@ -88,7 +105,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let sampling = sampling(args, &summary)?;
     let rollout = Rollout::new(Arc::new(start), source, task);
-    let out = Output { folder: &args.out, pack: &pack, runner: &runner, sampling };
+    let out = Output { folder: &args.out, pack: &pack, runner: &runner, sampling, recorded };
     out.write(rollout, clips, args.coarse_only)
 }
 
@@ -125,6 +142,8 @@ struct Output<'a> {
     pack: &'a Pack,
     runner: &'a Runner,
     sampling: Sampling,
+    /// Codes that take the place of the policy's.
+    recorded: Option<Recorded>,
 }
 
 impl Output<'_> {
@@ -155,6 +174,9 @@ impl Output<'_> {
         } else {
             self.sheet(&[&coarse])?;
         }
+        if let Some(Recorded { source, .. }) = &self.recorded {
+            println!("the codes are those of {source}");
+        }
         println!(
             "wrote {} clips of \"{}\" to {}: {}coarse video (PNG frames, animated PNG, GIF), codes and map",
             clips,
@@ -167,10 +189,19 @@ impl Output<'_> {
 
     fn grow(&self, rollout: &mut Rollout, clips: usize, progress: &mut Progress) -> Result<NodeId> {
         let mut end = Rollout::ROOT;
-        for _ in 0..clips {
-            let path = rollout.path(end);
-            let predictions = self.runner.predict(&path, &[], &self.sampling, progress)?;
-            end = rollout.grow(end, Origin::Policy, predictions, self.sampling.seed);
+        for clip in 0..clips {
+            let (origin, predictions) = match &self.recorded {
+                Some(Recorded { source, clips }) => {
+                    let codes = clips[clip].iter().copied().map(CodePrediction::recorded);
+                    (Origin::Recorded { source: source.clone() }, codes.collect())
+                }
+                None => {
+                    let path = rollout.path(end);
+                    let sampling = &self.sampling;
+                    (Origin::Policy, self.runner.predict(&path, &[], sampling, progress)?)
+                }
+            };
+            end = rollout.grow(end, origin, predictions, self.sampling.seed);
             self.runner.coarse(&rollout.path(end), progress)?;
         }
         rollout.go_to(end);
@@ -216,10 +247,17 @@ impl Output<'_> {
         let title = format!("{}, {}", rollout.task.label(), pack.name);
         let strip = code_strip(&title, nodes, pack)?;
         media::write_png(&self.folder.join("codes.png"), &strip)?;
-        let predictions = nodes.iter().map(|node| node.predictions.as_slice());
-        let seed = self.sampling.seed;
-        CodesFile::of_rollout(pack, rollout.source.clone(), rollout.task, seed, predictions)
-            .write(&self.folder.join("codes.json"))?;
+        let (source, task, seed) = (rollout.source.clone(), rollout.task, self.sampling.seed);
+        let file = match &self.recorded {
+            Some(recorded) => {
+                CodesFile::of_recorded(pack, source, task, seed, recorded, nodes.len())
+            }
+            None => {
+                let predictions = nodes.iter().map(|node| node.predictions.as_slice());
+                CodesFile::of_rollout(pack, source, task, seed, predictions)
+            }
+        };
+        file.write(&self.folder.join("codes.json"))?;
         let session = Session {
             pack: pack.name.clone(),
             pack_id: pack.id.to_string(),

@@ -33,6 +33,7 @@ pub fn run(args: Args) -> Result<()> {
             rollout::run(&rollout::Args {
                 frame: args.frame,
                 task: None,
+                codes: None,
                 clips: None,
                 seed: 0,
                 temperature: None,

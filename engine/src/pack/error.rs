@@ -32,6 +32,8 @@ pub enum PackError {
     Weights { file: &'static str, source: WeightsError },
     #[error("{file} of the pack cannot be understood: {source}")]
     Json { file: &'static str, source: serde_json::Error },
+    #[error("the recorded codes {name:?} cannot be played: {reason}")]
+    Codes { name: String, reason: String },
     #[error(transparent)]
     Reference(#[from] ReferenceError),
     #[error(transparent)]

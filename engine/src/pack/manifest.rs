@@ -1,11 +1,12 @@
 //! `manifest.json`: what a pack is, how it was made, and the hash of every file in it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CONTROL, DIT, DLDM, NEGATIVE, POLICY, PackError, REFERENCE, VAE};
-use crate::craft::Task;
+use super::{CODES, CONTROL, DIT, DLDM, NEGATIVE, POLICY, PackError, REFERENCE, VAE};
+use crate::craft::{Episode, Split, Task};
 use crate::dldm::DldmConfig;
 use crate::media::FrameSize;
 use crate::policy::PlannerConfig;
@@ -77,6 +78,42 @@ struct FormatOnly {
 }
 
 impl Manifest {
+    /// The release of VideoWorld 2, of which no policy was published.
+    pub fn videoworld2() -> Self {
+        let clips = |task| Episode::sample(task, Split::Train, 0).num_clips();
+        Self {
+            format: FORMAT,
+            name: "videoworld2".to_owned(),
+            licence: "that of the imported weights".to_owned(),
+            trained: "by the authors of VideoWorld 2, imported from their files".to_owned(),
+            tasks: Task::ALL.map(|task| TaskEntry { task, clips: clips(task) }).to_vec(),
+            frame_size: FrameSize { height: 480, width: 832 },
+            coarse_size: FrameSize { height: 240, width: 416 },
+            frames_per_clip: 93,
+            fps: 16.0,
+            dldm: DldmConfig::videoworld2(),
+            vdm: Some(VdmConfig::videoworld2_2b()),
+            planner: None,
+            sampler: SamplerDefaults {
+                temperature: 0.7,
+                top_p: 0.9,
+                refine_steps: 35,
+                guidance: 7.0,
+            },
+            files: BTreeMap::new(),
+        }
+    }
+
+    /// Reads a manifest file, for the sizes in it.
+    ///
+    /// # Errors
+    /// Fails when it cannot be read, is no manifest, or one of a newer program.
+    pub fn open(path: &Path) -> Result<Self, PackError> {
+        let text = std::fs::read(path)
+            .map_err(|source| PackError::Read { file: path.to_owned(), source })?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
     /// Reads a manifest; `pack` is for errors.
     pub(super) fn parse(text: &[u8], pack: &str) -> Result<Self, PackError> {
         let refused = |source| PackError::Manifest { pack: pack.to_owned(), source };
@@ -98,11 +135,11 @@ impl Manifest {
 
     /// Refuses sizes that no network can have, so that a foreign manifest cannot bring the program
     /// down later.
-    pub(super) fn check(&self) -> Result<(), PackError> {
+    pub(crate) fn check(&self) -> Result<(), PackError> {
         let must = |holds: bool, what: &str| {
             if holds { Ok(()) } else { Err(PackError::Sizes(what.to_owned())) }
         };
-        let known = [DLDM, VAE, DIT, CONTROL, NEGATIVE, POLICY, REFERENCE];
+        let known = [DLDM, VAE, DIT, CONTROL, NEGATIVE, POLICY, REFERENCE, CODES];
         if let Some(unknown) = self.files.keys().find(|f| !known.contains(&f.as_str())) {
             return Err(PackError::UnknownFile(unknown.clone()));
         }

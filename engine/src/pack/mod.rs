@@ -3,6 +3,7 @@
 //! `manifest.json` says what the system is and holds the hash of every other file; the weights are
 //! safetensors in half precision under the reference's keys. One pack is embedded in the program.
 
+mod codes;
 mod error;
 mod manifest;
 mod networks;
@@ -13,11 +14,13 @@ mod write;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use sha2::{Digest as _, Sha256};
 
+pub use codes::RecordedCodes;
 pub use error::PackError;
 pub use manifest::{FORMAT, FileFacts, Manifest, SamplerDefaults, TaskEntry};
 pub use networks::Networks;
@@ -25,19 +28,23 @@ pub use source::PackSource;
 pub use write::{PackContents, hex};
 
 use crate::atlas::ReferenceSet;
-use crate::weights::Weights;
+use crate::checkpoint::{Source, StateDict};
 
 const MANIFEST: &str = "manifest.json";
-const DLDM: &str = "dldm.safetensors";
-const VAE: &str = "vae.safetensors";
-const DIT: &str = "dit.safetensors";
-const CONTROL: &str = "control.safetensors";
-const NEGATIVE: &str = "negative.safetensors";
-const POLICY: &str = "policy.safetensors";
+pub(crate) const DLDM: &str = "dldm.safetensors";
+pub(crate) const VAE: &str = "vae.safetensors";
+pub(crate) const DIT: &str = "dit.safetensors";
+pub(crate) const CONTROL: &str = "control.safetensors";
+pub(crate) const NEGATIVE: &str = "negative.safetensors";
+pub(crate) const POLICY: &str = "policy.safetensors";
 const REFERENCE: &str = "reference.json";
+pub(crate) const CODES: &str = "codes.json";
+
+/// How much of a file is read at a time to hash it.
+const HASH_BYTES: usize = 1 << 20;
 
 /// Key of the only tensor in [`NEGATIVE`]: `[1, tokens, channels]`.
-const NEGATIVE_KEY: &str = "negative_context";
+pub(crate) const NEGATIVE_KEY: &str = "negative_context";
 
 /// Names the content of a pack: the hash of its manifest, which holds the hashes of its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -104,12 +111,13 @@ impl Pack {
         let manifest = Manifest::parse(&text, &files.name())?;
         manifest.check()?;
         for (name, facts) in &manifest.files {
-            let bytes = files.read(name)?;
-            if bytes.len() as u64 != facts.bytes {
-                let (found, wanted) = (bytes.len() as u64, facts.bytes);
+            let source = files.open(name)?;
+            if source.len() != facts.bytes {
+                let (found, wanted) = (source.len(), facts.bytes);
                 return Err(PackError::Length { file: name.clone(), found, wanted });
             }
-            if hex(&Sha256::digest(&bytes)) != facts.sha256 {
+            let hash = sha256(&source).map_err(|error| files.unread(name, error))?;
+            if hash != facts.sha256 {
                 return Err(PackError::Hash { file: name.clone() });
             }
         }
@@ -140,16 +148,33 @@ impl Pack {
         Ok(Some(set))
     }
 
+    /// Codes that came with the pack, as others predicted them; `None` when there are none.
+    ///
+    /// # Errors
+    /// Fails when the file holds no codes or not ones of this pack.
+    pub fn recorded_codes(&self) -> Result<Option<RecordedCodes>, PackError> {
+        if !self.has(CODES) {
+            return Ok(None);
+        }
+        let bytes = self.files.read(CODES)?;
+        let codes: RecordedCodes = serde_json::from_slice(&bytes)
+            .map_err(|source| PackError::Json { file: CODES, source })?;
+        codes.check(&self.manifest)?;
+        Ok(Some(codes))
+    }
+
     fn has(&self, file: &str) -> bool {
         self.manifest.files.contains_key(file)
     }
 
-    fn weights(&self, file: &'static str) -> Result<Weights, PackError> {
+    /// The tensors of a file, to be read one at a time.
+    fn weights(&self, file: &'static str) -> Result<StateDict, PackError> {
         if !self.has(file) {
             return Err(PackError::Missing { file: file.to_owned(), pack: self.files.name() });
         }
-        let bytes = self.files.read(file)?;
-        Weights::from_safetensors(&bytes).map_err(|source| PackError::Weights { file, source })
+        let source = self.files.open(file)?;
+        StateDict::safetensors(file.to_owned(), source)
+            .map_err(|source| PackError::Weights { file, source: source.into() })
     }
 }
 
@@ -162,18 +187,52 @@ impl Files {
         }
     }
 
-    fn read(&self, file: &str) -> Result<Cow<'static, [u8]>, PackError> {
+    fn open(&self, file: &str) -> Result<Source, PackError> {
         let missing = || PackError::Missing { file: file.to_owned(), pack: self.name() };
         match self {
             Self::Embedded => {
                 let found = EMBEDDED.iter().find(|(name, _)| *name == file);
-                found.map(|(_, bytes)| Cow::Borrowed(*bytes)).ok_or_else(missing)
+                let (_, bytes) = found.ok_or_else(missing)?;
+                Ok(Source::Memory(Cow::Borrowed(bytes)))
             }
-            Self::Folder(folder) => match std::fs::read(folder.join(file)) {
-                Ok(bytes) => Ok(Cow::Owned(bytes)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(missing()),
-                Err(source) => Err(PackError::Read { file: folder.join(file), source }),
+            Self::Folder(folder) => match Source::open(&folder.join(file)) {
+                Ok(source) => Ok(source),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing()),
+                Err(error) => Err(self.unread(file, error)),
             },
         }
     }
+
+    /// A file that is small enough to be read at once.
+    fn read(&self, file: &str) -> Result<Cow<'static, [u8]>, PackError> {
+        match self.open(file)? {
+            Source::Memory(bytes) => Ok(bytes),
+            source => {
+                let bytes = source.bytes(0, source.len());
+                Ok(Cow::Owned(bytes.map_err(|error| self.unread(file, error))?))
+            }
+        }
+    }
+
+    fn unread(&self, file: &str, source: io::Error) -> PackError {
+        let file = match self {
+            Self::Embedded => file.into(),
+            Self::Folder(folder) => folder.join(file),
+        };
+        PackError::Read { file, source }
+    }
+}
+
+/// The hash of everything in a source, as hexadecimal digits.
+pub(crate) fn sha256(source: &Source) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; HASH_BYTES];
+    let mut at = 0;
+    while at < source.len() {
+        let len = buffer.len().min(usize::try_from(source.len() - at).unwrap_or(usize::MAX));
+        source.read_at(at, &mut buffer[..len])?;
+        hash.update(&buffer[..len]);
+        at += len as u64;
+    }
+    Ok(hex(&hash.finalize()))
 }

@@ -1,12 +1,13 @@
 //! The networks of a pack on one device.
 
+use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::{CONTROL, DIT, DLDM, NEGATIVE, NEGATIVE_KEY, POLICY, Pack, PackError, VAE};
 use crate::dldm::{self, Dldm};
 use crate::policy::{PLANNER_KEYS, Planner};
 use crate::vdm::{CONTROL_KEYS, DIT_KEYS, VAE_KEYS, Vdm};
-use crate::weights::{HostTensor, WeightsError};
+use crate::weights::{self, KeyTable, TensorSource as _, WeightsError};
 
 /// The networks of one pack, ready to compute.
 pub struct Networks {
@@ -21,22 +22,15 @@ pub struct Networks {
 impl Networks {
     pub(super) fn load(pack: &Pack, device: &Device) -> Result<Self, PackError> {
         let manifest = &pack.manifest;
-        let fits = |file| move |source| PackError::Weights { file, source };
-        let dldm = pack
-            .weights(DLDM)?
-            .load_into(manifest.dldm.init(device), &dldm::KEYS)
-            .map_err(fits(DLDM))?;
+        let dldm = filled(pack, DLDM, manifest.dldm.init(device), &dldm::KEYS)?;
         let vdm = match &manifest.vdm {
             None => None,
             Some(config) => {
                 let Vdm { vae, dit, control, sigmas, beginning } = config.init(device);
                 Some(Vdm {
-                    vae: pack.weights(VAE)?.load_into(vae, &VAE_KEYS).map_err(fits(VAE))?,
-                    dit: pack.weights(DIT)?.load_into(dit, &DIT_KEYS).map_err(fits(DIT))?,
-                    control: pack
-                        .weights(CONTROL)?
-                        .load_into(control, &CONTROL_KEYS)
-                        .map_err(fits(CONTROL))?,
+                    vae: filled(pack, VAE, vae, &VAE_KEYS)?,
+                    dit: filled(pack, DIT, dit, &DIT_KEYS)?,
+                    control: filled(pack, CONTROL, control, &CONTROL_KEYS)?,
                     sigmas,
                     beginning,
                 })
@@ -44,11 +38,7 @@ impl Networks {
         };
         let planner = match &manifest.planner {
             None => None,
-            Some(config) => {
-                let weights = pack.weights(POLICY)?;
-                let loaded = weights.load_into(config.init(device), &PLANNER_KEYS);
-                Some(loaded.map_err(fits(POLICY))?)
-            }
+            Some(config) => Some(filled(pack, POLICY, config.init(device), &PLANNER_KEYS)?),
         };
         let negative = match pack.has(NEGATIVE) {
             true => Some(negative(pack, device)?),
@@ -65,19 +55,30 @@ impl Networks {
     }
 }
 
+/// A fresh network with the weights of a file.
+fn filled<M: Module>(
+    pack: &Pack,
+    file: &'static str,
+    fresh: M,
+    keys: &KeyTable,
+) -> Result<M, PackError> {
+    weights::load(&pack.weights(file)?, fresh, keys)
+        .map_err(|source| PackError::Weights { file, source })
+}
+
 fn negative(pack: &Pack, device: &Device) -> Result<Tensor<3>, PackError> {
     let weights = pack.weights(NEGATIVE)?;
-    let missing = || WeightsError::Missing(vec![NEGATIVE_KEY.to_owned()]);
     let fits = |source| PackError::Weights { file: NEGATIVE, source };
-    let HostTensor { shape, values } =
-        weights.get(NEGATIVE_KEY).ok_or_else(missing).map_err(fits)?;
+    let missing = || WeightsError::Missing(vec![NEGATIVE_KEY.to_owned()]);
+    let shape = weights.shape(NEGATIVE_KEY).ok_or_else(missing).map_err(fits)?;
     let channels = pack.manifest.dldm.connector_channels;
     if shape.len() != 3 || shape[0] != 1 || shape[2] != channels {
         return Err(fits(WeightsError::Shape {
             key: NEGATIVE_KEY.to_owned(),
-            found: shape.clone(),
+            found: shape.to_vec(),
             wanted: vec![1, shape.get(1).copied().unwrap_or(1), channels],
         }));
     }
-    Ok(Tensor::from_data(TensorData::new(values.clone(), shape.clone()), device))
+    let values = weights.values(NEGATIVE_KEY).map_err(fits)?;
+    Ok(Tensor::from_data(TensorData::new(values, shape.to_vec()), device))
 }

@@ -12,7 +12,7 @@ use crate::dldm::{self, DldmConfig};
 use crate::media::FrameSize;
 use crate::policy::{PLANNER_KEYS, PlannerConfig};
 use crate::vdm::{CONTROL_KEYS, DIT_KEYS, VAE_KEYS, VdmConfig};
-use crate::weights::Precision;
+use crate::weights::{Precision, Weights};
 
 /// A pack of the small pack's structure, narrow enough for tests: 32x48 frames, 5 frames a clip.
 pub(crate) fn tiny(folder: &Path) -> Pack {
@@ -20,7 +20,8 @@ pub(crate) fn tiny(folder: &Path) -> Pack {
     Pack::write(folder, manifest, &contents).unwrap()
 }
 
-fn tiny_parts() -> (Manifest, PackContents) {
+/// Its manifest and fresh weights.
+pub(crate) fn tiny_parts() -> (Manifest, PackContents) {
     let device = Device::flex();
     let dldm = DldmConfig {
         channels: 8,
@@ -231,7 +232,10 @@ fn a_pack_without_refiner_and_policy_still_paints() {
 fn weights_that_are_not_numbers_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (manifest, mut contents) = tiny_parts();
-    contents.dldm.insert("network.broken", vec![1], vec![f32::NAN]);
+    let (key, shape) =
+        contents.dldm.iter().map(|(k, t)| (k.to_owned(), t.shape.clone())).next().unwrap();
+    let len = shape.iter().product();
+    contents.dldm.insert(key, shape, vec![f32::NAN; len]);
     assert!(contents.dldm.to_safetensors(Precision::F16).is_ok());
     let pack = Pack::write(dir.path(), manifest, &contents).unwrap();
     let error = pack.load(&Device::flex()).err().unwrap().to_string();

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
-
 use super::{
     CONTROL, DIT, DLDM, FileFacts, MANIFEST, Manifest, NEGATIVE, NEGATIVE_KEY, POLICY, Pack,
-    PackError, REFERENCE, VAE,
+    PackError, REFERENCE, VAE, sha256,
 };
 use crate::atlas::ReferenceSet;
+use crate::checkpoint::Source;
 use crate::media::write_atomic;
 use crate::weights::{HostTensor, Precision, Weights};
 
@@ -60,22 +59,36 @@ impl Pack {
                 .map_err(|source| PackError::Json { file: REFERENCE, source })?;
             files.insert(REFERENCE, json);
         }
-        manifest.format = super::FORMAT;
-        manifest.files = files
-            .iter()
-            .map(|(name, bytes)| {
-                let sha256 = hex(&Sha256::digest(bytes));
-                ((*name).to_owned(), FileFacts { bytes: bytes.len() as u64, sha256 })
-            })
-            .collect();
+        manifest.files.clear();
         manifest.check()?;
         for (name, bytes) in &files {
             write_atomic(&folder.join(name), bytes)?;
         }
+        let names: Vec<&str> = files.keys().copied().collect();
+        Self::seal(folder, manifest, &names)?;
+        Self::open(folder)
+    }
+
+    /// Makes a pack of a folder that holds its files already, by writing the manifest with their
+    /// hashes.
+    pub(crate) fn seal(
+        folder: &Path,
+        mut manifest: Manifest,
+        files: &[&str],
+    ) -> Result<(), PackError> {
+        manifest.format = super::FORMAT;
+        manifest.files.clear();
+        for name in files {
+            let path = folder.join(name);
+            let read = |source| PackError::Read { file: path.clone(), source };
+            let source = Source::open(&path).map_err(read)?;
+            let facts = FileFacts { bytes: source.len(), sha256: sha256(&source).map_err(read)? };
+            manifest.files.insert((*name).to_owned(), facts);
+        }
+        manifest.check()?;
         let json = serde_json::to_vec_pretty(&manifest)
             .map_err(|source| PackError::Json { file: MANIFEST, source })?;
-        write_atomic(&folder.join(MANIFEST), &json)?;
-        Self::open(folder)
+        Ok(write_atomic(&folder.join(MANIFEST), &json)?)
     }
 }
 

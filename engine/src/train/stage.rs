@@ -16,7 +16,9 @@ use crate::dldm::{Dldm, DldmConfig};
 use crate::media::FrameSize;
 use crate::pack::{Networks, Pack, PackSource};
 use crate::policy::{Planner, PlannerConfig};
-use crate::vdm::{CONTROL_KEYS, ControlBranch, DIT_KEYS, Dit, Vdm, VdmConfig, VideoVae};
+use crate::vdm::{
+    CONTROL_KEYS, ControlBranch, DIT_KEYS, Dit, Vdm, VdmConfig, VideoVae, control_begins_as,
+};
 use crate::weights::{Weights, WeightsError};
 
 /// One stage of training.
@@ -384,12 +386,13 @@ impl RunFolder {
 
 /// A fresh control branch whose blocks are copies of the transformer's.
 fn begin_control(fresh: ControlBranch, dit: &Dit) -> Result<ControlBranch, WeightsError> {
+    let trained = Weights::of(dit, &DIT_KEYS);
+    let copied = |key: &str| control_begins_as(key).and_then(|twin| trained.get(&twin));
     let mut weights = Weights::of(&fresh, &CONTROL_KEYS);
-    let wanted: Vec<String> = weights.iter().map(|(key, _)| key.to_owned()).collect();
-    for (key, tensor) in Weights::of(dit, &DIT_KEYS).iter() {
-        let twin = key.replacen(DIT_KEYS.prefix, CONTROL_KEYS.prefix, 1);
-        if wanted.contains(&twin) {
-            weights.insert(twin, tensor.shape.clone(), tensor.values.clone());
+    let keys: Vec<String> = weights.iter().map(|(key, _)| key.to_owned()).collect();
+    for key in keys {
+        if let Some(tensor) = copied(&key) {
+            weights.insert(key, tensor.shape.clone(), tensor.values.clone());
         }
     }
     weights.load_into(fresh, &CONTROL_KEYS)

@@ -8,7 +8,9 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::block::linear;
-use super::dit::{DitConfig, DitInput, IGNORED, RENAMES, Trunk, padding_channel, patches};
+use super::dit::{
+    DIT_KEYS, DitConfig, DitInput, IGNORED, RENAMES, Trunk, padding_channel, patches,
+};
 use crate::weights::KeyTable;
 
 /// Hidden widths of the layers that read the hint.
@@ -55,6 +57,12 @@ pub const CONTROL_KEYS: KeyTable = KeyTable {
         ("final_layer.adaln_modulation.2.weight", "never used by the reference's branch"),
     ],
 };
+
+/// The key of the transformer's tensor that a tensor of the control branch begins as a copy of, if
+/// the transformer has one of that name.
+pub fn control_begins_as(key: &str) -> Option<String> {
+    key.strip_prefix(CONTROL_KEYS.prefix).map(|rest| format!("{}{rest}", DIT_KEYS.prefix))
+}
 
 /// Configuration of a [`ControlBranch`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ pub mod schedule;
 mod vae;
 
 pub use attention::{CrossMask, attention};
-pub use control::{CONTROL_KEYS, ControlBranch, ControlConfig};
+pub use control::{CONTROL_KEYS, ControlBranch, ControlConfig, control_begins_as};
 pub use dit::{DIT_KEYS, Dit, DitConfig, DitInput};
 pub use hint::grey_hint;
 pub use noise::{LegacyNormal, legacy_noise};

@@ -1,0 +1,277 @@
+//! The official weights made into a pack.
+//!
+//! A folder of files as they were published goes in, a pack comes out. What a file is follows from
+//! the tensors in it, never from its name; every tensor is accounted for in a [`Report`], and
+//! nothing is written unless all networks are whole. Tensors pass through one at a time, in half
+//! precision where their numbers fit and in single precision where they do not. The pack appears
+//! under its name in one moment: an import that was stopped leaves a folder beside it, which the
+//! next one clears away.
+
+mod error;
+mod extras;
+mod half_file;
+mod part;
+mod report;
+mod survey;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+
+use self::half_file::{Fit, HalfFile};
+use self::part::{Part, Wanted};
+use self::survey::{NetworkFile, Survey};
+use crate::media::write_atomic;
+use crate::pack::{CODES, Manifest, NEGATIVE, NEGATIVE_KEY, Pack, PackError};
+use crate::vdm::{CONTROL_KEYS, control_begins_as};
+use crate::weights::{HostTensor, Weights};
+
+pub use self::error::ImportError;
+pub use self::report::{FileReport, Left, Report};
+
+/// The report's name in the pack's folder. It is no part of the pack and not covered by its hashes.
+pub const REPORT: &str = "import.json";
+
+/// How far an import is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// The file of the pack that is being written.
+    pub file: &'static str,
+    /// Numbers written to it, and to be written.
+    pub done: usize,
+    pub total: usize,
+}
+
+/// Makes a pack in the folder `to` of the files in `from` and the folders in it. `manifest` says
+/// what the pack will be, and with it the sizes of the networks: [`Manifest::videoworld2`] or that
+/// of another pack. What is not found is left out of it: the policy, the video diffusion model and
+/// guidance; a control branch is begun as the release begins one.
+///
+/// # Errors
+/// Fails before anything is written when a file is damaged or would have to be executed, and when a
+/// network that was found, or the dLDM, is not whole.
+pub fn import(
+    from: &Path,
+    to: &Path,
+    manifest: Manifest,
+    on_progress: &mut dyn FnMut(Progress),
+) -> Result<Report, ImportError> {
+    let mut manifest = Manifest { files: Default::default(), ..manifest };
+    manifest.check()?;
+    refuse_taken(to)?;
+    let wanted = Wanted::of(&manifest);
+    let survey = Survey::of(from, &manifest, &wanted)?;
+    let plan = Plan::new(&survey, &mut manifest, &wanted)?;
+
+    let beside = beside(to)?;
+    let failed = |source| ImportError::Write { path: beside.clone(), source };
+    if beside.exists() {
+        fs::remove_dir_all(&beside).map_err(failed)?;
+    }
+    fs::create_dir_all(&beside).map_err(failed)?;
+    let written = plan.write(&beside, manifest, on_progress).and_then(|report| {
+        if to.exists() {
+            fs::remove_dir(to).map_err(failed)?;
+        }
+        fs::rename(&beside, to).map_err(failed)?;
+        Ok(report)
+    });
+    if written.is_err() {
+        // The leftover is not worth an error of its own.
+        fs::remove_dir_all(&beside).ok();
+    }
+    written
+}
+
+/// Only an empty folder may be in the way.
+fn refuse_taken(to: &Path) -> Result<(), ImportError> {
+    let is_free = match fs::read_dir(to) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    if is_free { Ok(()) } else { Err(ImportError::Taken(to.to_owned())) }
+}
+
+/// The folder that the pack grows in.
+fn beside(to: &Path) -> Result<PathBuf, ImportError> {
+    let name = to.file_name().ok_or_else(|| ImportError::Taken(to.to_owned()))?;
+    let mut beside = OsString::from(".");
+    beside.push(name);
+    beside.push(".importing");
+    Ok(to.with_file_name(beside))
+}
+
+/// What goes into the pack, all of it known to fit.
+struct Plan<'a> {
+    networks: Vec<(&'a Wanted, Origin<'a>)>,
+    survey: &'a Survey,
+    report: Report,
+}
+
+/// Where a network's tensors come from.
+enum Origin<'a> {
+    File(&'a NetworkFile),
+    /// A control branch that begins as a copy of the transformer in this file.
+    Begun(&'a NetworkFile, Weights),
+}
+
+impl<'a> Plan<'a> {
+    /// Finds each network in one file and checks it; takes out of the manifest what there is not.
+    fn new(
+        survey: &'a Survey,
+        manifest: &mut Manifest,
+        wanted: &'a [Wanted],
+    ) -> Result<Self, ImportError> {
+        let mut networks = Vec::new();
+        for wanted in wanted {
+            if let Some(file) = survey.holder(wanted.part)? {
+                wanted.check(file)?;
+                networks.push((wanted, Origin::File(file)));
+            }
+        }
+        let [dldm, vae, dit, control, policy] =
+            [Part::Dldm, Part::Vae, Part::Dit, Part::Control, Part::Policy].map(|part| {
+                networks.iter().find_map(|(wanted, origin)| match origin {
+                    Origin::File(file) if wanted.part == part => Some(*file),
+                    _ => None,
+                })
+            });
+        if dldm.is_none() {
+            let (folder, looked) = (survey.folder.clone(), survey.looked());
+            return Err(ImportError::NoDldm { folder, looked });
+        }
+        let mut report = survey.report(wanted);
+        match (vae, dit) {
+            (Some(_), Some(dit)) => {
+                if control.is_none() {
+                    let control = wanted.iter().find(|wanted| wanted.part == Part::Control);
+                    let control = control.expect("a manifest with a transformer has a branch");
+                    networks.push((control, Origin::Begun(dit, begun(manifest, control, dit))));
+                    report.control_begun = true;
+                }
+            }
+            (Some(file), None) => return Err(ImportError::half(Part::Vae, Part::Dit, file)),
+            (None, Some(file)) => return Err(ImportError::half(Part::Dit, Part::Vae, file)),
+            (None, None) => match control {
+                Some(file) => return Err(ImportError::half(Part::Control, Part::Dit, file)),
+                None => manifest.vdm = None,
+            },
+        }
+        if policy.is_none() {
+            manifest.planner = None;
+        }
+        if survey.negative.is_none() && manifest.sampler.guidance != 0.0 {
+            manifest.sampler.guidance = 0.0;
+            report.without_guidance = true;
+        }
+        report.without_vdm = manifest.vdm.is_none();
+        report.without_policy = manifest.planner.is_none();
+        Ok(Self { networks, survey, report })
+    }
+
+    /// Writes everything into a folder, the manifest last.
+    fn write(
+        self,
+        folder: &Path,
+        manifest: Manifest,
+        on_progress: &mut dyn FnMut(Progress),
+    ) -> Result<Report, ImportError> {
+        let Self { networks, survey, mut report } = self;
+        let mut files = Vec::new();
+        for (wanted, origin) in &networks {
+            let file = wanted.part.file();
+            let total = wanted.shapes.values().map(|shape| shape.iter().product::<usize>()).sum();
+            let mut done = 0;
+            on_progress(Progress { file, done, total });
+            write_half(&folder.join(file), &wanted.shapes, &mut report, |key, take| {
+                origin.read(wanted.part, key, take)?;
+                done += wanted.shapes[key].iter().product::<usize>();
+                on_progress(Progress { file, done: done.min(total), total });
+                Ok(())
+            })?;
+            files.push(file);
+        }
+        if let Some(negative) = &survey.negative {
+            let HostTensor { shape, values } = &negative.tensor;
+            let shapes = [(NEGATIVE_KEY.to_owned(), shape.clone())].into();
+            write_half(&folder.join(NEGATIVE), &shapes, &mut report, |_, take| take(values))?;
+            files.push(NEGATIVE);
+        }
+        if let Some(codes) = &survey.codes {
+            let json = serde_json::to_vec_pretty(codes).expect("names and numbers are JSON");
+            write_atomic(&folder.join(CODES), &json).map_err(PackError::from)?;
+            files.push(CODES);
+        }
+        let json = serde_json::to_vec_pretty(&report).expect("names and numbers are JSON");
+        write_atomic(&folder.join(REPORT), &json).map_err(PackError::from)?;
+        Pack::seal(folder, manifest, &files)?;
+        Ok(report)
+    }
+}
+
+impl Origin<'_> {
+    fn read(
+        &self,
+        part: Part,
+        key: &str,
+        take: &mut dyn FnMut(&[f32]) -> Result<(), ImportError>,
+    ) -> Result<(), ImportError> {
+        match self {
+            Self::File(file) => file.read(part, key, take),
+            Self::Begun(dit, fresh) => match fresh.get(key) {
+                Some(tensor) => take(&tensor.values),
+                None => {
+                    let twin = control_begins_as(key).expect("all others are fresh");
+                    dit.read(Part::Dit, &twin, take)
+                }
+            },
+        }
+    }
+}
+
+/// What a begun control branch does not copy from the transformer.
+fn begun(manifest: &Manifest, control: &Wanted, dit: &NetworkFile) -> Weights {
+    let config = &manifest.vdm.as_ref().expect("there is a control branch to begin").control;
+    let device = Device::flex();
+    // The same files make the same pack.
+    device.seed(0);
+    let is_copied = |key: &str| {
+        let twin = control_begins_as(key).and_then(|twin| dit.state.tensors.get(&twin));
+        twin.is_some_and(|twin| twin.shape == control.shapes[key])
+    };
+    Weights::some_of(&config.init(&device), &CONTROL_KEYS, |key| !is_copied(key))
+}
+
+/// Writes tensors into one safetensors file. `read` hands the numbers of a tensor on in parts, and
+/// does so again when asked again.
+fn write_half(
+    path: &Path,
+    shapes: &BTreeMap<String, Vec<usize>>,
+    report: &mut Report,
+    mut read: impl FnMut(
+        &str,
+        &mut dyn FnMut(&[f32]) -> Result<(), ImportError>,
+    ) -> Result<(), ImportError>,
+) -> Result<(), ImportError> {
+    let failed = |source| ImportError::Write { path: path.to_owned(), source };
+    let mut file = HalfFile::create(path, shapes).map_err(failed)?;
+    // An odd number of halves would leave what follows it at no multiple of four bytes, where some
+    // readers want single precision to begin.
+    let (even, odd): (Vec<_>, Vec<_>) =
+        shapes.iter().partition(|(_, shape)| shape.iter().product::<usize>().is_multiple_of(2));
+    for (key, shape) in even.into_iter().chain(odd) {
+        let Fit { wide, flushed } = file.tensor(key, shape, path, &mut |take| read(key, take))?;
+        if wide {
+            report.wide.push(key.clone());
+        }
+        if flushed > 0 {
+            report.flushed.insert(key.clone(), flushed);
+        }
+    }
+    file.finish().map_err(failed)
+}
