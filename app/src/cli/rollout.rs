@@ -8,8 +8,8 @@ use engine::craft::{Episode, Split, Task};
 use engine::media::{self, Clip, Fit, Frame};
 use engine::pack::Pack;
 use engine::rollout::{
-    ClipKey, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling, Session, code_strip,
-    map_picture,
+    ClipKey, NewClip, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling, Session,
+    code_strip, map_picture,
 };
 
 use super::codes::CodesFile;
@@ -170,7 +170,8 @@ impl Output<'_> {
         for _ in 0..clips {
             let path = rollout.path(end);
             let predictions = self.runner.predict(&path, &[], &self.sampling, progress)?;
-            end = rollout.grow(end, Origin::Policy, predictions, self.sampling.seed);
+            let seed = self.sampling.seed;
+            end = rollout.grow(end, NewClip { origin: Origin::Policy, predictions, seed });
             self.runner.coarse(&rollout.path(end), progress)?;
         }
         rollout.go_to(end);

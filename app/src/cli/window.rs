@@ -13,7 +13,7 @@ const HEADLESS_FOLDER: &str = "videoworld-rollout";
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The starting frame to open: PNG, JPEG, WebP, GIF or BMP
+    /// The starting frame to open (PNG, JPEG, WebP, GIF or BMP), or a saved session (JSON)
     pub frame: Option<PathBuf>,
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -50,7 +50,7 @@ pub fn run(args: Args) -> Result<()> {
 /// Comes back when the window is closed, or with the reason why there is none.
 #[cfg(feature = "window")]
 fn open_window(args: &Args) -> Result<(), String> {
-    use crate::state::Settings;
+    use crate::state::{Settings, data_folder};
     use crate::studio::{self, StudioOptions};
 
     if !has_display() {
@@ -58,9 +58,10 @@ fn open_window(args: &Args) -> Result<(), String> {
     }
     studio::run(StudioOptions {
         frame: args.frame.clone(),
-        pack: args.engine.pack,
+        pack: args.engine.pack.clone(),
         device: args.engine.device,
         settings: Settings::default_path(),
+        sessions: data_folder().map(|folder| folder.join("sessions")),
     })
     .map_err(|error| format!("There is no display to open a window on ({error:#})"))
 }

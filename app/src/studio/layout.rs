@@ -2,8 +2,8 @@
 //! below what the machine does.
 
 use eframe::egui::{
-    self, Align2, CentralPanel, Frame, Id, LayerId, Margin, Modal, Order, Panel as Side, Rect,
-    Stroke, Ui, UiBuilder, pos2, vec2,
+    self, Align2, Area, CentralPanel, Frame, Id, LayerId, Margin, Modal, Order, Panel as Side,
+    Rect, Stroke, Ui, UiBuilder, pos2, vec2,
 };
 
 use super::model::{Model, Overlay, RightTab};
@@ -87,6 +87,21 @@ fn frame_of_window(model: &mut Model, ui: &mut Ui) {
     CentralPanel::default()
         .frame(Frame::new().fill(theme.window).inner_margin(Margin::symmetric(16, 14)))
         .show(ui, |ui| middle(model, ui));
+    if model.map.selection.is_some() {
+        selection_beside(model, ui.ctx(), right);
+    }
+}
+
+/// What was selected on the map, beside the column that holds the map.
+fn selection_beside(model: &mut Model, ctx: &egui::Context, column: f32) {
+    let corner = vec2(-column - 12.0, -36.0 - 12.0);
+    Area::new(Id::unique("selection")).anchor(Align2::RIGHT_BOTTOM, corner).show(ctx, |ui| {
+        modal_frame(&model.theme).show(ui, |ui| {
+            ui.set_min_size(Panel::Selection.usual_size());
+            ui.set_max_size(Panel::Selection.usual_size());
+            Panel::Selection.show(model, ui);
+        });
+    });
 }
 
 /// Stage, transport and the strips below each other; the stage takes what is left.

@@ -1,5 +1,7 @@
 //! Computes the clips of a rollout, each of them once.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -45,11 +47,26 @@ pub struct Runner {
     store: ClipStore,
     /// Previews decoded while one clip is sampled, evenly spread.
     previews_per_clip: usize,
+    /// Stages whose kernels are compiled.
+    warm: RefCell<HashSet<Stage>>,
 }
 
 impl Runner {
     pub fn new(models: Box<dyn Models>, store: ClipStore, previews_per_clip: usize) -> Self {
-        Self { models, store, previews_per_clip }
+        Self { models, store, previews_per_clip, warm: RefCell::default() }
+    }
+
+    /// Whether `stage` runs for the first time on a device that has to compile its kernels.
+    fn is_cold(&self, stage: Stage) -> bool {
+        self.models.compiles() && self.warm.borrow_mut().insert(stage)
+    }
+
+    /// Says that `stage` begins. Where it is cold, what is waited for until its first step is
+    /// done is the warming up.
+    fn begin(&self, watch: &mut dyn Watch, stage: Stage, total: usize) -> Result<(), RunError> {
+        let (stage, total) =
+            if self.is_cold(stage) { (Stage::WarmingUp, 1) } else { (stage, total) };
+        progress(watch, stage, 0, total)
     }
 
     pub fn pack(&self) -> &Arc<PackSummary> {
@@ -91,7 +108,7 @@ impl Runner {
         }
         let total = pack.codes_per_clip();
         let prefix: Vec<u16> = path.clips.iter().flat_map(|c| c.codes.iter().copied()).collect();
-        progress(watch, Stage::PredictingCodes, 0, total)?;
+        self.begin(watch, Stage::PredictingCodes, total)?;
         let first = self.coarse_start(path);
         let mut on_code = |idx| watch.step(Stage::PredictingCodes, idx + 1, total);
         self.models
@@ -219,7 +236,7 @@ impl Runner {
             return Err(RunError::VideoTooShort { found: frames.len(), wanted });
         }
         let mut codes = Vec::with_capacity(clips.len());
-        progress(watch, Stage::EncodingVideo, 0, clips.len())?;
+        self.begin(watch, Stage::EncodingVideo, clips.len())?;
         for clip in &clips {
             let video = media::tensor_from_frames(clip, self.models.device());
             codes.push(self.models.encode(media::resize_bilinear(video, pack.coarse_size())));
@@ -240,7 +257,7 @@ impl Runner {
             None => (0, self.coarse_start(path)),
         };
         let total = count - done;
-        progress(watch, Stage::PaintingCoarse, 0, total)?;
+        self.begin(watch, Stage::PaintingCoarse, total)?;
         let mut painted = None;
         for n in done + 1..=count {
             let video = self.models.coarse(first, &path.clips[n - 1].codes);
@@ -260,18 +277,26 @@ impl Runner {
         request: RefineRequest<'_>,
         watch: &mut dyn Watch,
     ) -> Result<Tensor<5>, RunError> {
-        progress(watch, Stage::Refining, 0, request.steps)?;
+        self.begin(watch, Stage::Refining, request.steps)?;
         let previews = self.previews_per_clip;
         let video = self.models.refine(request, &mut |step| match step {
             RefineStep::Sampled { done, of, preview } => {
                 watch.step(Stage::Refining, done, of)?;
                 // The last step's estimate is about to be decoded as the clip itself.
                 if done < of && (done * (previews + 1)) / of > ((done - 1) * (previews + 1)) / of {
-                    let frames = media::frames_from_tensor(preview());
-                    self.store.put_preview(key, frames, done, of);
+                    if self.is_cold(Stage::DecodingVideo) {
+                        watch.step(Stage::WarmingUp, 0, 1)?;
+                    }
+                    let Some(video) = preview(&mut || watch.step(Stage::Refining, done, of)) else {
+                        return ControlFlow::Break(());
+                    };
+                    self.store.put_preview(key, media::frames_from_tensor(video), done, of);
                     watch.clip_ready(key, ClipQuality::Preview { step: done, of });
                 }
                 ControlFlow::Continue(())
+            }
+            RefineStep::Decoded { done: 0, .. } if self.is_cold(Stage::DecodingVideo) => {
+                watch.step(Stage::WarmingUp, 0, 1)
             }
             RefineStep::Decoded { done, of } => watch.step(Stage::DecodingVideo, done, of),
         });
@@ -435,8 +460,9 @@ mod tests {
         let (runner, _) = runner(1 << 20);
         let path = start().then(vec![1; 4], 0).then(vec![2; 4], 0).then(vec![3; 4], 0);
         runner.coarse(&path, &mut Unwatched).unwrap();
-        // The first clip takes one note to begin and eight steps; stop in the middle of the second.
-        let mut log = Log { stop_after: Some(14), ..Log::default() };
+        // The first clip takes one note to begin, eight sampler steps with a check in each of three
+        // previews, and three notes of the decoder; stop in the middle of the second.
+        let mut log = Log { stop_after: Some(15 + 6), ..Log::default() };
         let stopped = runner.refine(&path, &sampling(0.0, 0), &mut log);
         assert_eq!(stopped, Err(RunError::Cancelled));
         let first = ClipKey::refined(&runner.pack().id, &path.first_clips(1), &sampling(0.0, 0));
@@ -444,6 +470,27 @@ mod tests {
         assert_eq!(runner.store().decodes(), Decodes { coarse: 3, refined: 1 });
         runner.refine(&path, &sampling(0.0, 0), &mut Unwatched).unwrap();
         assert_eq!(runner.store().decodes(), Decodes { coarse: 3, refined: 3 });
+    }
+
+    #[test]
+    fn a_device_that_compiles_warms_up_once_a_stage() {
+        let calls = Arc::new(Calls::default());
+        let models = FakeModels { compiles: true, ..FakeModels::new(calls) };
+        let runner = Runner::new(Box::new(models), ClipStore::new(1 << 20), 0);
+        let stages = |log: &Log| -> Vec<Stage> {
+            let mut stages: Vec<Stage> = log.steps.iter().map(|(stage, ..)| *stage).collect();
+            stages.dedup();
+            stages
+        };
+        let mut first = Log::default();
+        runner.refine(&start().then(vec![1; 4], 0), &sampling(0.0, 0), &mut first).unwrap();
+        let warm = Stage::WarmingUp;
+        let (coarse, refining, decoding) =
+            (Stage::PaintingCoarse, Stage::Refining, Stage::DecodingVideo);
+        assert_eq!(stages(&first), [warm, coarse, warm, refining, warm, decoding]);
+        let mut second = Log::default();
+        runner.refine(&start().then(vec![2; 4], 0), &sampling(0.0, 0), &mut second).unwrap();
+        assert_eq!(stages(&second), [coarse, refining, decoding]);
     }
 
     #[test]
