@@ -6,7 +6,7 @@ use engine::worker::{Progress, Stage};
 use crate::commands::Command;
 use crate::studio::jobs::{Job, JobKind, Pace};
 use crate::studio::model::{Model, PackState};
-use crate::theme::Theme;
+use crate::theme::{Theme, mono};
 use crate::widgets::control::{KeyButton, progress_bar};
 
 pub fn show(model: &mut Model, ui: &mut Ui) {
@@ -26,7 +26,7 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
             model.run(Command::RestartEngine);
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            ui.label(theme.mono_text(measures(model)));
+            show_measures(model, ui, &theme);
         });
     });
 }
@@ -35,12 +35,12 @@ fn show_job(model: &mut Model, ui: &mut Ui, theme: &Theme, job: &Job) {
     ui.label(theme.strong_text(title(model, job), 12.5));
     match &job.progress {
         Some(progress) if progress.stage == Stage::WarmingUp => {
-            ui.label(theme.muted_text("the card compiles its kernels, once a start"));
+            ui.label(theme.muted_text("compiling the kernels of this device, once a start"));
         }
         Some(progress) => {
             ui.label(theme.mono_text(count(progress)));
             let fraction = progress.done as f32 / progress.total.max(1) as f32;
-            let width = (ui.available_width() * 0.28).clamp(60.0, 220.0);
+            let width = (ui.available_width() * 0.18).clamp(60.0, 220.0);
             progress_bar(ui, theme, width, fraction, progress.stage.label());
             ui.label(theme.muted_text(match model.jobs.pace {
                 Pace::Running => time_left(progress),
@@ -49,7 +49,8 @@ fn show_job(model: &mut Model, ui: &mut Ui, theme: &Theme, job: &Job) {
             }));
         }
         None => {
-            ui.label(theme.muted_text("waiting for the engine"));
+            let paused = model.jobs.pace != Pace::Running;
+            ui.label(theme.muted_text(if paused { "paused" } else { "waiting for the engine" }));
         }
     }
     show_pause(model, ui, theme);
@@ -129,8 +130,26 @@ fn resting(model: &Model) -> String {
     }
 }
 
+/// The measures that there is room for, those that matter least left out first.
+fn show_measures(model: &Model, ui: &mut Ui, theme: &Theme) {
+    let mut parts = measures(model);
+    let room = ui.available_width();
+    let width = |text: &str| {
+        let galley = ui.painter().layout_no_wrap(text.to_owned(), mono(11.0), theme.muted);
+        galley.size().x
+    };
+    let text = loop {
+        let text = parts.join("  ·  ");
+        if parts.is_empty() || width(&text) <= room {
+            break text;
+        }
+        parts.remove(0);
+    };
+    ui.label(theme.mono_text(text));
+}
+
 /// Entropy here, memory of clips, how often the window draws itself.
-fn measures(model: &Model) -> String {
+fn measures(model: &Model) -> Vec<String> {
     let mut parts = Vec::new();
     if let Some((_, _, prediction)) = model.inspected()
         && prediction.entropy_bits.is_finite()
@@ -147,5 +166,5 @@ fn measures(model: &Model) -> String {
     } else {
         "0 fps idle".to_owned()
     });
-    parts.join("  ·  ")
+    parts
 }

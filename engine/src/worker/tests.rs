@@ -179,14 +179,14 @@ fn a_waiting_job_is_cancelled_without_being_started() {
     assert_eq!(worker.store().decodes().refined, 1);
 }
 
-/// Events until the running job is held.
-fn until_held(worker: &Worker) {
-    loop {
-        let event = worker.events().recv_timeout(PATIENCE).expect("an event in time");
-        if matches!(event, Event::Held { .. }) {
-            return;
-        }
-    }
+/// Pauses as soon as a job runs, and waits until it stands still.
+fn hold(worker: &Worker) {
+    let wait_for = |wanted: fn(&Event) -> bool| {
+        while !wanted(&worker.events().recv_timeout(PATIENCE).expect("an event in time")) {}
+    };
+    wait_for(|event| matches!(event, Event::Progressed { .. }));
+    worker.set_paused(true);
+    wait_for(|event| matches!(event, Event::Held { .. }));
 }
 
 #[test]
@@ -194,8 +194,7 @@ fn a_paused_job_stands_still_and_goes_on_where_it_was() {
     let worker = opened(Duration::from_millis(5), None);
     let path = start().then(vec![1; 4], 0).then(vec![2; 4], 0);
     let job = worker.send(refine(&path));
-    worker.set_paused(true);
-    until_held(&worker);
+    hold(&worker);
     let silence = worker.events().recv_timeout(Duration::from_millis(200));
     assert!(matches!(silence, Err(RecvTimeoutError::Timeout)), "{silence:?}");
     worker.set_paused(false);
@@ -209,8 +208,7 @@ fn a_pause_begins_no_job_and_ends_with_cancel_or_closing() {
     let worker = opened(Duration::from_millis(5), None);
     let running = worker.send(refine(&start().then(vec![1; 4], 0)));
     let waiting = worker.send(refine(&start().then(vec![2; 4], 0)));
-    worker.set_paused(true);
-    until_held(&worker);
+    hold(&worker);
     worker.cancel(running);
     let events = until_end(&worker, running);
     assert!(matches!(events.last(), Some(Event::Cancelled { .. })), "{events:?}");
@@ -220,8 +218,7 @@ fn a_pause_begins_no_job_and_ends_with_cancel_or_closing() {
     let events = until_end(&worker, waiting);
     assert!(matches!(events.last(), Some(Event::Finished { .. })), "{events:?}");
     worker.send(refine(&start().then(vec![3; 4], 0)));
-    worker.set_paused(true);
-    until_held(&worker);
+    hold(&worker);
     let asked = Instant::now();
     drop(worker);
     assert!(asked.elapsed() < Duration::from_secs(1), "took {:?}", asked.elapsed());
