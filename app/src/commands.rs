@@ -334,11 +334,14 @@ impl Command {
     /// Keys that mean something in a text field are left alone while one has the focus.
     pub fn pressed(ctx: &egui::Context) -> Vec<Self> {
         let typing = ctx.text_edit_focused();
+        // An open menu or list takes Escape for itself.
+        let popup = egui::Popup::is_any_open(ctx);
         let mut keys: Vec<(KeyboardShortcut, Self)> = Self::ALL
             .into_iter()
             .flat_map(|command| command.shortcuts().iter().map(move |key| (*key, command)))
-            .filter(|(key, command)| {
-                *command == Self::Escape || !typing || !key.conflicts_with_text_editing()
+            .filter(|(key, command)| match command {
+                Self::Escape => !popup,
+                _ => !typing || !key.conflicts_with_text_editing(),
             })
             .collect();
         // egui ignores extra Shift and Alt, so the key with more modifiers has to ask first.

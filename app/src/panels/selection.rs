@@ -2,8 +2,8 @@
 //! the clips they came from.
 
 use eframe::egui::{
-    Align, Align2, Color32, CursorIcon, Layout, Painter, Pos2, Rect, Response, Role, ScrollArea,
-    Sense, Shape, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
+    Align, Align2, Color32, CursorIcon, Event, Layout, Painter, Pos2, Rect, Response, Role,
+    ScrollArea, Sense, Shape, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
 };
 
 use super::map::shown_category;
@@ -40,11 +40,15 @@ pub fn follow_lasso(
     let Some(line) = &mut model.map.lasso else {
         return false;
     };
-    if let Some(pointer) = response.interact_pointer_pos()
-        && line.last().is_none_or(|last| last.distance(pointer) > 2.0)
-    {
-        line.push(pointer);
-    }
+    // A quick hand moves several times a frame, and every corner counts.
+    let moves = ui.input(|input| {
+        let at = |event: &Event| match event {
+            Event::PointerMoved(at) => Some(*at),
+            _ => None,
+        };
+        input.events.iter().filter_map(at).collect::<Vec<_>>()
+    });
+    line.extend(moves);
     if !response.dragged() {
         let inside = scatter::enclosed(positions, camera, plot, line);
         model.map.lasso = None;

@@ -21,6 +21,23 @@ fn a_menu_runs_its_commands_and_shows_their_keys() {
 }
 
 #[test]
+fn escape_closes_a_menu_and_nothing_else() {
+    let script = Shared::default();
+    let mut harness = started(&script);
+    harness.key_press(Key::F11);
+    harness.run_steps(2);
+    harness.get_by_label("Rollout").click();
+    harness.run_steps(2);
+    harness.key_press(Key::Escape);
+    harness.run_steps(2);
+    assert!(harness.query_by_label_contains("Undo move").is_none(), "the menu is closed");
+    assert!(harness.state().model().view.full_screen, "and the window is as it was");
+    harness.key_press(Key::Escape);
+    harness.run_steps(2);
+    assert!(!harness.state().model().view.full_screen);
+}
+
+#[test]
 fn what_cannot_be_done_is_grey_and_says_why() {
     let script = Shared::default();
     let mut harness = open(&script, options());
