@@ -20,11 +20,17 @@ fn keeping_in(folder: &Path) -> StudioOptions {
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.unwrap().path())
+        .map(|entry| entry.expect("the folder can be read").path())
         .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
         .collect();
     files.sort();
     files
+}
+
+/// Clips of the rollout in a file.
+fn clips_in(path: &PathBuf) -> usize {
+    let saved = SavedSession::load(path).expect("what is kept is whole");
+    saved.rollout.nodes().len() - 1
 }
 
 /// Waits until so many rollouts lie in the folder, the last written one with so many clips.
@@ -32,10 +38,7 @@ fn wait_for(folder: &Path, count: usize, clips: usize) {
     let asked = Instant::now();
     loop {
         let found = files(folder);
-        let sizes: Vec<usize> = found
-            .iter()
-            .map(|path| SavedSession::load(path).unwrap().rollout.nodes().len() - 1)
-            .collect();
+        let sizes: Vec<usize> = found.iter().map(clips_in).collect();
         if sizes.len() == count && sizes.contains(&clips) {
             return;
         }
