@@ -28,7 +28,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Clips of the rollout in a file.
-fn clips_in(path: &PathBuf) -> usize {
+fn clips_in(path: &Path) -> usize {
     let saved = SavedSession::load(path).expect("what is kept is whole");
     saved.rollout.nodes().len() - 1
 }
@@ -38,7 +38,7 @@ fn wait_for(folder: &Path, count: usize, clips: usize) {
     let asked = Instant::now();
     loop {
         let found = files(folder);
-        let sizes: Vec<usize> = found.iter().map(clips_in).collect();
+        let sizes: Vec<usize> = found.iter().map(|path| clips_in(path)).collect();
         if sizes.len() == count && sizes.contains(&clips) {
             return;
         }
