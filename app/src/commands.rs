@@ -12,6 +12,7 @@ pub enum Command {
     Forward,
     Branch,
     Refine,
+    PauseWork,
     Cancel,
     Undo,
     Redo,
@@ -23,9 +24,15 @@ pub enum Command {
     LastFrame,
     NextStep,
     PreviousStep,
+    PlayForward,
+    PlayBackward,
+    Pause,
     Faster,
     Slower,
     NormalSpeed,
+    MarkIn,
+    MarkOut,
+    ClearMarks,
     ToggleLoop,
     CompareMode,
     ToggleCompare,
@@ -41,6 +48,9 @@ pub enum Command {
     Candidate9,
     OpenGallery,
     OpenFrame,
+    OpenSession,
+    RestoreSession,
+    SaveSession,
     OpenPack,
     ToggleFit,
     SaveFrame,
@@ -85,13 +95,14 @@ const fn ctrl(key: Key) -> KeyboardShortcut {
 }
 
 impl Command {
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 59] = [
         Self::Step,
         Self::PlayPause,
         Self::Back,
         Self::Forward,
         Self::Branch,
         Self::Refine,
+        Self::PauseWork,
         Self::Cancel,
         Self::Undo,
         Self::Redo,
@@ -103,9 +114,15 @@ impl Command {
         Self::LastFrame,
         Self::NextStep,
         Self::PreviousStep,
+        Self::PlayForward,
+        Self::PlayBackward,
+        Self::Pause,
         Self::Faster,
         Self::Slower,
         Self::NormalSpeed,
+        Self::MarkIn,
+        Self::MarkOut,
+        Self::ClearMarks,
         Self::ToggleLoop,
         Self::CompareMode,
         Self::ToggleCompare,
@@ -121,6 +138,9 @@ impl Command {
         Self::Candidate9,
         Self::OpenGallery,
         Self::OpenFrame,
+        Self::OpenSession,
+        Self::RestoreSession,
+        Self::SaveSession,
         Self::OpenPack,
         Self::ToggleFit,
         Self::SaveFrame,
@@ -148,6 +168,9 @@ impl Command {
             Self::Forward => ("Forward", "Go one clip forward on this branch"),
             Self::Branch => ("Branch", "Predict this clip again with another seed"),
             Self::Refine => ("Refine", "Refine this clip and the ones before it"),
+            Self::PauseWork => {
+                ("Pause or resume work", "Hold the work between two steps; nothing is lost")
+            }
             Self::Cancel => {
                 ("Cancel all jobs", "Stop the work at the next step and keep what is finished")
             }
@@ -161,9 +184,17 @@ impl Command {
             Self::LastFrame => ("Last frame", "To the end of this branch"),
             Self::NextStep => ("Next code step", "To the next step of the codes"),
             Self::PreviousStep => ("Previous code step", "To the previous step of the codes"),
+            Self::PlayForward => {
+                ("Play forward", "Play what is painted; again for twice the speed")
+            }
+            Self::PlayBackward => ("Play backward", "Play backward; again for twice the speed"),
+            Self::Pause => ("Pause", "Rest on this frame, and play at normal speed next"),
             Self::Faster => ("Faster", "Play faster"),
             Self::Slower => ("Slower", "Play slower"),
             Self::NormalSpeed => ("Normal speed", "Play at the clip's own speed"),
+            Self::MarkIn => ("Set in point", "The loop begins at this frame"),
+            Self::MarkOut => ("Set out point", "The loop ends at this frame"),
+            Self::ClearMarks => ("Clear in and out", "Play over the whole video again"),
             Self::ToggleLoop => ("Loop", "Start again at the end"),
             Self::CompareMode => {
                 ("Next compare mode", "Best alone, wipe, side by side, difference")
@@ -185,6 +216,13 @@ impl Command {
                 ("Choose starting frame", "Show the gallery of unseen environments")
             }
             Self::OpenFrame => ("Open picture…", "Start from a picture of your own"),
+            Self::OpenSession => ("Open session…", "Go on with a rollout that was saved"),
+            Self::RestoreSession => {
+                ("Restore last session", "Go on with the rollout of the last time")
+            }
+            Self::SaveSession => {
+                ("Save session…", "Write the rollout and its starting frame into one file")
+            }
             Self::OpenPack => ("Open pack…", "Use another trained system"),
             Self::ToggleFit => {
                 ("Crop or letterbox", "How a picture of another shape is brought to the model's")
@@ -218,11 +256,12 @@ impl Command {
         }
         match self {
             Self::Step => keys![plain(Key::N), plain(Key::E)],
-            Self::PlayPause => keys![plain(Key::Space), plain(Key::K)],
+            Self::PlayPause => keys![plain(Key::Space)],
             Self::Back => keys![plain(Key::Backspace)],
             Self::Forward => keys![shift(Key::Backspace)],
             Self::Branch => keys![plain(Key::B)],
             Self::Refine => keys![ctrl(Key::Enter)],
+            Self::PauseWork => keys![plain(Key::P)],
             Self::Cancel => {
                 keys![KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::ALT), Key::Enter)]
             }
@@ -230,14 +269,20 @@ impl Command {
             Self::Redo => keys![KeyboardShortcut::new(CTRL_SHIFT, Key::Z), ctrl(Key::Y)],
             Self::NextFrame => keys![plain(Key::ArrowRight), plain(Key::Period)],
             Self::PreviousFrame => keys![plain(Key::ArrowLeft), plain(Key::Comma)],
-            Self::ForwardTen => keys![shift(Key::ArrowRight), plain(Key::L)],
-            Self::BackTen => keys![shift(Key::ArrowLeft), plain(Key::J)],
+            Self::ForwardTen => keys![shift(Key::ArrowRight)],
+            Self::BackTen => keys![shift(Key::ArrowLeft)],
             Self::FirstFrame => keys![plain(Key::Home)],
             Self::LastFrame => keys![plain(Key::End)],
             Self::NextStep => keys![plain(Key::ArrowDown)],
             Self::PreviousStep => keys![plain(Key::ArrowUp)],
+            Self::PlayForward => keys![plain(Key::L)],
+            Self::PlayBackward => keys![plain(Key::J)],
+            Self::Pause => keys![plain(Key::K)],
             Self::Faster => keys![plain(Key::CloseBracket)],
             Self::Slower => keys![plain(Key::OpenBracket)],
+            Self::MarkIn => keys![plain(Key::I)],
+            Self::MarkOut => keys![plain(Key::O)],
+            Self::ClearMarks => keys![shift(Key::I)],
             Self::ToggleLoop => keys![ctrl(Key::Slash)],
             Self::CompareMode => keys![plain(Key::W)],
             Self::ToggleCompare => keys![plain(Key::C)],
@@ -254,6 +299,7 @@ impl Command {
             Self::OpenGallery => keys![plain(Key::G)],
             Self::OpenFrame => keys![ctrl(Key::O)],
             Self::OpenPack => keys![KeyboardShortcut::new(CTRL_SHIFT, Key::O)],
+            Self::SaveSession => keys![ctrl(Key::S)],
             Self::SaveFrame => keys![plain(Key::S)],
             Self::MapColour => keys![plain(Key::M)],
             Self::Present => keys![plain(Key::F5)],
@@ -264,6 +310,8 @@ impl Command {
             Self::Quit => keys![ctrl(Key::Q)],
             // Ctrl+C reaches the window as a copy event, see `pressed`.
             Self::NormalSpeed
+            | Self::OpenSession
+            | Self::RestoreSession
             | Self::ToggleFit
             | Self::CopyFrame
             | Self::MapReset
@@ -286,11 +334,14 @@ impl Command {
     /// Keys that mean something in a text field are left alone while one has the focus.
     pub fn pressed(ctx: &egui::Context) -> Vec<Self> {
         let typing = ctx.text_edit_focused();
+        // An open menu or list takes Escape for itself.
+        let popup = egui::Popup::is_any_open(ctx);
         let mut keys: Vec<(KeyboardShortcut, Self)> = Self::ALL
             .into_iter()
             .flat_map(|command| command.shortcuts().iter().map(move |key| (*key, command)))
-            .filter(|(key, command)| {
-                *command == Self::Escape || !typing || !key.conflicts_with_text_editing()
+            .filter(|(key, command)| match command {
+                Self::Escape => !popup,
+                _ => !typing || !key.conflicts_with_text_editing(),
             })
             .collect();
         // egui ignores extra Shift and Alt, so the key with more modifiers has to ask first.

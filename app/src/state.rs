@@ -10,6 +10,11 @@ use crate::theme::ThemeChoice;
 /// Recent files that are remembered.
 const RECENT_KEPT: usize = 8;
 
+/// Where this user's files of the studio lie; `None` on a machine without such a folder.
+pub fn data_folder() -> Option<PathBuf> {
+    dirs::data_dir().map(|folder| folder.join("videoworld-studio"))
+}
+
 /// Choices that outlive a run. A file that is damaged or of another version gives the defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -31,7 +36,7 @@ impl Default for Settings {
 impl Settings {
     /// Where the settings of this user lie; `None` on a machine without such a folder.
     pub fn default_path() -> Option<PathBuf> {
-        dirs::data_dir().map(|folder| folder.join("videoworld-studio").join("settings.json"))
+        data_folder().map(|folder| folder.join("settings.json"))
     }
 
     /// Reads settings; a missing or unreadable file gives the defaults.

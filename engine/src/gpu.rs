@@ -57,6 +57,8 @@ pub struct Chosen {
     pub device: Device,
     /// For people: adapter, interface and driver.
     pub description: String,
+    /// Kernels are compiled when they first run, which can take longer than the work itself.
+    pub compiles: bool,
 }
 
 /// Why no device could be had.
@@ -103,7 +105,7 @@ pub fn choose(choice: DeviceChoice) -> Result<Chosen, GpuError> {
 #[cfg(not(feature = "libtorch"))]
 fn cpu() -> Chosen {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Chosen { device: Device::flex(), description: format!("CPU, {cores} cores") }
+    Chosen { device: Device::flex(), description: format!("CPU, {cores} cores"), compiles: false }
 }
 
 /// With PyTorch's kernels built in, the processor computes through them: training is about four
@@ -118,6 +120,7 @@ fn cpu() -> Chosen {
     Chosen {
         device: Device::libtorch(),
         description: format!("CPU through LibTorch, {cores} cores"),
+        compiles: false,
     }
 }
 
@@ -224,7 +227,7 @@ mod with_wgpu {
             .setup(setup)
             .init()
             .map_err(|error| refused(error.to_string()))?;
-        Ok(Chosen { device, description })
+        Ok(Chosen { device, description, compiles: true })
     }
 }
 

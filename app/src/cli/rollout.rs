@@ -8,8 +8,8 @@ use engine::craft::{Episode, Split, Task};
 use engine::media::{self, Clip, Fit, Frame};
 use engine::pack::Pack;
 use engine::rollout::{
-    ClipKey, CodePrediction, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling, Session,
-    code_strip, map_picture,
+    ClipKey, CodePrediction, NewClip, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling,
+    Session, code_strip, map_picture,
 };
 
 use super::codes::{CodesFile, Recorded};
@@ -201,7 +201,8 @@ impl Output<'_> {
                     (Origin::Policy, self.runner.predict(&path, &[], sampling, progress)?)
                 }
             };
-            end = rollout.grow(end, origin, predictions, self.sampling.seed);
+            let seed = self.sampling.seed;
+            end = rollout.grow(end, NewClip { origin, predictions, seed });
             self.runner.coarse(&rollout.path(end), progress)?;
         }
         rollout.go_to(end);

@@ -13,7 +13,7 @@ const HEADLESS_FOLDER: &str = "videoworld-rollout";
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The starting frame to open: PNG, JPEG, WebP, GIF or BMP
+    /// The starting frame to open (PNG, JPEG, WebP, GIF or BMP), or a saved session (JSON)
     pub frame: Option<PathBuf>,
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -51,7 +51,7 @@ pub fn run(args: Args) -> Result<()> {
 /// Comes back when the window is closed, or with the reason why there is none.
 #[cfg(feature = "window")]
 fn open_window(args: &Args) -> Result<(), String> {
-    use crate::state::Settings;
+    use crate::state::{Settings, data_folder};
     use crate::studio::{self, StudioOptions};
 
     if !has_display() {
@@ -62,6 +62,7 @@ fn open_window(args: &Args) -> Result<(), String> {
         pack: args.engine.pack.clone(),
         device: args.engine.device,
         settings: Settings::default_path(),
+        sessions: data_folder().map(|folder| folder.join("sessions")),
     })
     .map_err(|error| format!("There is no display to open a window on ({error:#})"))
 }

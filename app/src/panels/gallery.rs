@@ -8,7 +8,8 @@ use eframe::egui::{
 use crate::commands::Command;
 use crate::studio::model::{Action, Model, PackState};
 use crate::theme::{SURFACE_RADIUS, Theme, sans};
-use crate::widgets::control::{KeyButton, placeholder};
+use crate::widgets::control::{KeyButton, icon_button, placeholder};
+use crate::widgets::icon::Icon;
 
 const GAP: f32 = 14.0;
 const CAPTION: f32 = 40.0;
@@ -25,6 +26,7 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
         }
         recent(model, ui, &theme);
     });
+    last_session(model, ui, &theme);
     ui.add_space(8.0);
     if let PackState::Failed(reason) = model.pack.clone() {
         placeholder(ui, &theme, "The pack could not be opened", &reason);
@@ -41,6 +43,35 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
         return;
     }
     ScrollArea::vertical().auto_shrink([false, false]).show(ui, |ui| cards(model, ui, &theme));
+}
+
+/// Offers to go on with the rollout of the last time, in one line.
+fn last_session(model: &mut Model, ui: &mut Ui, theme: &Theme) {
+    let shown = model.last_session.as_ref().filter(|_| !model.view.last_session_hidden);
+    let Some(last) = shown else {
+        return;
+    };
+    let rollout = &last.saved.rollout;
+    let clips = rollout.nodes().len() - 1;
+    let plural = if clips == 1 { "clip" } else { "clips" };
+    let text = format!(
+        "Last time: {}, {}, {clips} {plural}",
+        rollout.task.label().to_lowercase(),
+        rollout.source
+    );
+    ui.horizontal(|ui| {
+        let restore = Command::RestoreSession;
+        let obstacle = model.obstacle(restore);
+        let button = KeyButton::new(restore.text().0, "").enabled(obstacle.is_none());
+        let response = button.show(ui, theme).on_hover_text(obstacle.unwrap_or(restore.text().1));
+        if response.clicked() {
+            model.run(restore);
+        }
+        if icon_button(ui, theme, Icon::Close, "Hide this offer", false).clicked() {
+            model.actions.push(Action::HideLastSession);
+        }
+        ui.add(egui::Label::new(theme.muted_text(text).size(13.0)).truncate());
+    });
 }
 
 fn recent(model: &mut Model, ui: &mut Ui, theme: &Theme) {

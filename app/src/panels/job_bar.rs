@@ -4,9 +4,9 @@ use eframe::egui::{Align, Layout, Ui};
 use engine::worker::{Progress, Stage};
 
 use crate::commands::Command;
-use crate::studio::jobs::{Job, JobKind};
+use crate::studio::jobs::{Job, JobKind, Pace};
 use crate::studio::model::{Model, PackState};
-use crate::theme::Theme;
+use crate::theme::{Theme, mono};
 use crate::widgets::control::{KeyButton, progress_bar};
 
 pub fn show(model: &mut Model, ui: &mut Ui) {
@@ -17,13 +17,16 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
             Some(job) => show_job(model, ui, &theme, &job),
             None => {
                 ui.label(theme.muted_text(resting(model)));
+                if model.jobs.pace != Pace::Running {
+                    show_pause(model, ui, &theme);
+                }
             }
         }
         if model.engine_dead && KeyButton::new("Restart engine", "").show(ui, &theme).clicked() {
             model.run(Command::RestartEngine);
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            ui.label(theme.mono_text(measures(model)));
+            show_measures(model, ui, &theme);
         });
     });
 }
@@ -31,17 +34,26 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
 fn show_job(model: &mut Model, ui: &mut Ui, theme: &Theme, job: &Job) {
     ui.label(theme.strong_text(title(model, job), 12.5));
     match &job.progress {
+        Some(progress) if progress.stage == Stage::WarmingUp => {
+            ui.label(theme.muted_text("compiling the kernels of this device, once a start"));
+        }
         Some(progress) => {
             ui.label(theme.mono_text(count(progress)));
             let fraction = progress.done as f32 / progress.total.max(1) as f32;
-            let width = (ui.available_width() * 0.28).clamp(60.0, 220.0);
+            let width = (ui.available_width() * 0.18).clamp(60.0, 220.0);
             progress_bar(ui, theme, width, fraction, progress.stage.label());
-            ui.label(theme.muted_text(time_left(progress)));
+            ui.label(theme.muted_text(match model.jobs.pace {
+                Pace::Running => time_left(progress),
+                Pace::Pausing => "pausing after this step".to_owned(),
+                Pace::Paused => "paused".to_owned(),
+            }));
         }
         None => {
-            ui.label(theme.muted_text("waiting for the engine"));
+            let paused = model.jobs.pace != Pace::Running;
+            ui.label(theme.muted_text(if paused { "paused" } else { "waiting for the engine" }));
         }
     }
+    show_pause(model, ui, theme);
     let cancel = KeyButton::new("Cancel", "").show(ui, theme);
     if cancel.on_hover_text(Command::Cancel.text().1).clicked() {
         model.run(Command::Cancel);
@@ -49,6 +61,15 @@ fn show_job(model: &mut Model, ui: &mut Ui, theme: &Theme, job: &Job) {
     let more = model.jobs.iter().count() - 1;
     if more > 0 {
         ui.label(theme.dim_text(format!("{more} more in queue")));
+    }
+}
+
+fn show_pause(model: &mut Model, ui: &mut Ui, theme: &Theme) {
+    let name = if model.jobs.pace == Pace::Running { "Pause" } else { "Resume" };
+    // The player has a Pause as well.
+    let button = KeyButton::new(name, "").label(if name == "Pause" { "Pause work" } else { name });
+    if button.show(ui, theme).on_hover_text(Command::PauseWork.text().1).clicked() {
+        model.run(Command::PauseWork);
     }
 }
 
@@ -62,6 +83,7 @@ fn title(model: &Model, job: &Job) -> String {
     match (job.kind, stage) {
         (JobKind::OpenPack, Some(stage)) => stage.label().to_owned(),
         (JobKind::OpenPack, None) => "Opening the pack".to_owned(),
+        (_, Some(Stage::WarmingUp)) => Stage::WarmingUp.label().to_owned(),
         (JobKind::Extend { parent }, stage) => {
             let what = stage.map_or("Predicting", Stage::label);
             format!("{what} · clip {}", clip(parent) + 1)
@@ -80,7 +102,8 @@ fn count(progress: &Progress) -> String {
         Stage::Refining => "sampler step",
         Stage::PredictingCodes => "code",
         Stage::ReadingWeights | Stage::WarmingUp => "part",
-        Stage::PaintingCoarse | Stage::DecodingVideo | Stage::EncodingVideo => "clip",
+        Stage::DecodingVideo => "latent step",
+        Stage::PaintingCoarse | Stage::EncodingVideo => "clip",
     };
     format!("{word} {} / {}", progress.done, progress.total)
 }
@@ -99,6 +122,7 @@ fn resting(model: &Model) -> String {
         _ if model.engine_dead => "The engine stopped; the rollout is kept".to_owned(),
         PackState::Failed(reason) => reason.clone(),
         PackState::Opening => "Opening the pack".to_owned(),
+        PackState::Ready(_) if model.jobs.pace != Pace::Running => "Paused".to_owned(),
         PackState::Ready(_) if model.jobs.hold_background => {
             "Stopped; what is finished is kept".to_owned()
         }
@@ -106,8 +130,26 @@ fn resting(model: &Model) -> String {
     }
 }
 
+/// The measures that there is room for, those that matter least left out first.
+fn show_measures(model: &Model, ui: &mut Ui, theme: &Theme) {
+    let mut parts = measures(model);
+    let room = ui.available_width();
+    let width = |text: &str| {
+        let galley = ui.painter().layout_no_wrap(text.to_owned(), mono(11.0), theme.muted);
+        galley.size().x
+    };
+    let text = loop {
+        let text = parts.join("  ·  ");
+        if parts.is_empty() || width(&text) <= room {
+            break text;
+        }
+        parts.remove(0);
+    };
+    ui.label(theme.mono_text(text));
+}
+
 /// Entropy here, memory of clips, how often the window draws itself.
-fn measures(model: &Model) -> String {
+fn measures(model: &Model) -> Vec<String> {
     let mut parts = Vec::new();
     if let Some((_, _, prediction)) = model.inspected()
         && prediction.entropy_bits.is_finite()
@@ -124,5 +166,5 @@ fn measures(model: &Model) -> String {
     } else {
         "0 fps idle".to_owned()
     });
-    parts.join("  ·  ")
+    parts
 }

@@ -1,12 +1,14 @@
 //! The code map: every step of the reference set, and the rollout's way through it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use eframe::egui::{
-    self, Align2, Color32, CursorIcon, Pos2, Rect, Response, Role, Sense, Shape, Stroke,
-    StrokeKind, Ui, WidgetInfo, pos2, vec2,
+    self, Align, Align2, Color32, CursorIcon, Layout, Pos2, Rect, Response, Role, Sense, Shape,
+    Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
 };
 
+use super::selection;
 use crate::commands::Command;
 use crate::studio::map::{CodeMap, DrawnFor, MapColour};
 use crate::studio::model::{Action, Model};
@@ -57,15 +59,18 @@ fn show_plot(
     let points = drawn_points(model, theme, map);
     let mut camera =
         model.map.camera.unwrap_or_else(|| Camera::fit(&points.positions, plot.size()));
-    if steer(ui, &mut camera, plot, response) {
+    let drawing = selection::follow_lasso(model, ui, plot, response, &camera, &points.positions);
+    if !drawing && steer(ui, &mut camera, plot, response) {
         model.map.camera = Some(camera);
     }
     let hovered = response
         .hover_pos()
+        .filter(|_| !drawing)
         .and_then(|pointer| scatter::pick(&points.positions, &camera, plot, pointer));
     scatter::paint(ui, 0, plot.shrink(1.0), camera, POINT_RADIUS, points);
     let painter = ui.painter().with_clip_rect(plot);
     show_way(model, &painter, theme, plot, &camera);
+    selection::paint_lasso(model, &painter, theme);
     for (index, colour) in [(hovered, theme.text), (model.map.selected, theme.accent)] {
         if let Some(point) = index.and_then(|index| map.points.get(index)) {
             painter.circle_stroke(camera.screen(plot, point.at), 5.5, Stroke::new(1.6, colour));
@@ -86,7 +91,7 @@ fn show_plot(
     if response.clicked() {
         match hovered {
             Some(index) => model.actions.push(Action::SelectPoint(index)),
-            None => model.map.selected = None,
+            None => model.actions.push(Action::SelectPoints(Vec::new())),
         }
     }
     if response.double_clicked() && hovered.is_none() {
@@ -123,6 +128,7 @@ fn drawn_points(model: &mut Model, theme: &Theme, map: &CodeMap) -> Arc<Points> 
             .selected
             .and_then(|index| map.points.get(index))
             .map(|point| map.category(point, colour)),
+        selection: model.map.selection.as_ref().map(|_| model.map.selections),
         theme: model.settings.theme,
     };
     if let Some((drawn_for, points)) = &model.map.drawn
@@ -130,13 +136,17 @@ fn drawn_points(model: &mut Model, theme: &Theme, map: &CodeMap) -> Arc<Points> 
     {
         return points.clone();
     }
-    let colours = map.points.iter().map(|point| {
+    let selection = model.map.selection.as_ref();
+    let selected: Option<HashSet<usize>> =
+        selection.map(|selection| selection.points.iter().copied().collect());
+    let colours = map.points.iter().enumerate().map(|(index, point)| {
         let category = map.category(point, colour);
         let base = theme.category(shown_category(colour, category));
-        match wanted.highlighted {
-            Some(highlighted) if highlighted != category => theme.dim.gamma_multiply(0.45),
-            _ => base.gamma_multiply(0.8),
-        }
+        let quiet = match &selected {
+            Some(selected) => !selected.contains(&index),
+            None => wanted.highlighted.is_some_and(|highlighted| highlighted != category),
+        };
+        if quiet { theme.dim.gamma_multiply(0.45) } else { base.gamma_multiply(0.8) }
     });
     let points = Arc::new(Points {
         colours: colours.collect(),
@@ -148,7 +158,7 @@ fn drawn_points(model: &mut Model, theme: &Theme, map: &CodeMap) -> Arc<Points> 
 
 /// The most frequent actions have a colour each and the others share one; environments are too
 /// many for that, so their colours go round.
-fn shown_category(colour: MapColour, category: usize) -> usize {
+pub(super) fn shown_category(colour: MapColour, category: usize) -> usize {
     match colour {
         MapColour::Environment => category % COLOURS,
         MapColour::Action | MapColour::Step => category,
@@ -294,6 +304,9 @@ fn show_legend(model: &mut Model, ui: &mut Ui, theme: &Theme, legend: &[String])
                 model.map.colour = colour;
             }
         }
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.label(theme.dim_text("Shift-drag selects").size(11.5));
+        });
     });
     let corner = ui.cursor().min;
     let painter = ui.painter().clone();

@@ -6,8 +6,10 @@ mod gallery;
 mod job_bar;
 mod keys;
 mod map;
+mod menu;
 mod next;
 mod palette;
+mod selection;
 mod stage;
 mod start;
 mod timeline;
@@ -37,12 +39,13 @@ pub enum Panel {
     Next,
     Code,
     Map,
+    Selection,
     JobBar,
     Gallery,
 }
 
 impl Panel {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::TopBar,
         Self::Start,
         Self::Branches,
@@ -52,6 +55,7 @@ impl Panel {
         Self::Next,
         Self::Code,
         Self::Map,
+        Self::Selection,
         Self::JobBar,
         Self::Gallery,
     ];
@@ -68,6 +72,7 @@ impl Panel {
             Self::Next => "next",
             Self::Code => "code",
             Self::Map => "map",
+            Self::Selection => "selection",
             Self::JobBar => "job_bar",
             Self::Gallery => "gallery",
         }
@@ -85,6 +90,7 @@ impl Panel {
             Self::Next => vec2(360.0, 280.0),
             Self::Code => vec2(360.0, 220.0),
             Self::Map => vec2(360.0, 360.0),
+            Self::Selection => vec2(480.0, 400.0),
             Self::JobBar => vec2(1000.0, 34.0),
             Self::Gallery => vec2(800.0, 520.0),
         }
@@ -101,6 +107,7 @@ impl Panel {
             Self::Next => next::show(model, ui),
             Self::Code => code::show(model, ui),
             Self::Map => map::show(model, ui),
+            Self::Selection => selection::show(model, ui),
             Self::JobBar => job_bar::show(model, ui),
             Self::Gallery => gallery::show(model, ui),
         }

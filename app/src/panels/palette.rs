@@ -38,7 +38,8 @@ pub fn show(model: &mut Model, ctx: &egui::Context) {
         ScrollArea::vertical().max_height(ROW * 10.0).show(ui, |ui| {
             ui.spacing_mut().item_spacing.y = 0.0;
             for command in found {
-                if row(ui, &theme, command, chosen == Some(command)) {
+                let obstacle = model.obstacle(command);
+                if row(ui, &theme, command, obstacle, chosen == Some(command)) {
                     close_and_run(model, command);
                 }
             }
@@ -81,10 +82,12 @@ fn matching(search: &str) -> Vec<Command> {
     by_name.into_iter().chain(by_explanation).collect()
 }
 
-fn row(ui: &mut Ui, theme: &Theme, command: Command, chosen: bool) -> bool {
+/// One command, quieter and with the reason where it cannot be given.
+fn row(ui: &mut Ui, theme: &Theme, command: Command, obstacle: Option<&str>, chosen: bool) -> bool {
     let (name, explanation) = command.text();
     let (rect, response) = ui.allocate_exact_size(vec2(WIDTH - 8.0, ROW), Sense::click());
-    response.widget_info(|| WidgetInfo::selected(Role::MenuItem, true, chosen, name));
+    let enabled = obstacle.is_none();
+    response.widget_info(|| WidgetInfo::selected(Role::MenuItem, enabled, chosen, name));
     if chosen {
         response.scroll_to_me(None);
     }
@@ -92,7 +95,11 @@ fn row(ui: &mut Ui, theme: &Theme, command: Command, chosen: bool) -> bool {
         ui.painter().rect_filled(rect, 6.0, theme.raised_hover);
     }
     let middle = rect.center().y;
-    let ink = if chosen { theme.accent } else { theme.text };
+    let ink = match (obstacle, chosen) {
+        (Some(_), _) => theme.dim,
+        (None, true) => theme.accent,
+        (None, false) => theme.text,
+    };
     let at = pos2(rect.left() + 10.0, middle);
     let drawn = ui.painter().text(at, Align2::LEFT_CENTER, name, sans(13.0), ink);
     let key = command.key(ui.ctx());
@@ -100,7 +107,7 @@ fn row(ui: &mut Ui, theme: &Theme, command: Command, chosen: bool) -> bool {
     ui.painter().with_clip_rect(room).text(
         pos2(drawn.right() + 12.0, middle),
         Align2::LEFT_CENTER,
-        explanation,
+        obstacle.unwrap_or(explanation),
         sans(11.5),
         theme.muted,
     );

@@ -7,6 +7,7 @@ use eframe::egui::{
 use engine::rollout::{CodePrediction, NodeId};
 
 use crate::studio::model::{Action, Model};
+use crate::studio::player::Mark;
 use crate::theme::{Theme, mono, sans};
 use crate::widgets::code_strip::{Cell, CodeStrip, ROW_HEIGHT};
 use crate::widgets::control::fill_bar;
@@ -38,6 +39,7 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
         vec2(area.width(), ENTROPY_HEIGHT),
     );
     filmstrip(model, ui, &theme, film);
+    show_marks(model, ui, &theme, film);
     code_strip(model, ui, &theme, codes);
     entropy_strip(model, ui, &theme, entropy);
     ui.advance_cursor_after_rect(film.union(entropy));
@@ -94,6 +96,48 @@ fn filmstrip(model: &mut Model, ui: &mut Ui, theme: &Theme, area: Rect) {
         if response.on_hover_cursor(CursorIcon::PointingHand).clicked() {
             model.actions.push(Action::Seek(end));
         }
+    }
+}
+
+/// In and out point as handles over the filmstrip; what lies outside is quieter.
+fn show_marks(model: &mut Model, ui: &mut Ui, theme: &Theme, area: Rect) {
+    let Some(session) = &model.session else {
+        return;
+    };
+    let marks = model.player.marks;
+    let end = session.end();
+    let places = (session.clips_on_axis() * session.last_frame().max(1)) as f32;
+    let x_of = |at: i64| area.left() + area.width() * at as f32 / places;
+    for (mark, inward) in [(Mark::In, 1.0), (Mark::Out, -1.0)] {
+        let Some(at) = marks.get(mark) else {
+            continue;
+        };
+        let x = x_of(at);
+        let outer = if mark == Mark::In { area.left() } else { area.right() };
+        let outside = Rect::from_two_pos(pos2(outer, area.top()), pos2(x, area.bottom()));
+        let grip = Rect::from_center_size(pos2(x, area.center().y), vec2(12.0, area.height()));
+        let response = ui.interact(grip, ui.scope_id().with(("mark", mark)), Sense::drag());
+        response.widget_info(|| WidgetInfo::slider(true, at as f64, mark.label()));
+        let hot = response.hovered() || response.dragged();
+        let stroke = Stroke::new(if hot { 3.0 } else { 2.0 }, theme.text);
+        let painter = ui.painter();
+        painter.rect_filled(outside, 0.0, theme.window.gamma_multiply(0.7));
+        let foot = x + inward * 6.0;
+        let bracket = [
+            pos2(foot, area.top()),
+            pos2(x, area.top()),
+            pos2(x, area.bottom()),
+            pos2(foot, area.bottom()),
+        ];
+        painter.line(bracket.to_vec(), stroke);
+        if let Some(pointer) = response.interact_pointer_pos().filter(|_| response.dragged()) {
+            let under = ((pointer.x - area.left()) / area.width() * places).round() as i64;
+            let wanted = marks.nearest(mark, under, end);
+            if wanted != at {
+                model.actions.push(Action::SetMark(mark, wanted));
+            }
+        }
+        response.on_hover_cursor(CursorIcon::ResizeHorizontal);
     }
 }
 

@@ -1,10 +1,11 @@
-//! The name of what is open, the search box, the pack and the device.
+//! The menus, the name of what is open, the search box, the pack and the device.
 
 use eframe::egui::{
     Align, Align2, CursorIcon, Layout, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2,
     vec2,
 };
 
+use super::menu;
 use crate::commands::Command;
 use crate::studio::model::{Model, PackState};
 use crate::theme::{CONTROL_RADIUS, Theme, sans};
@@ -15,11 +16,12 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
     let theme = model.theme.clone();
     let bar = ui.max_rect();
     ui.horizontal_centered(|ui| {
-        let (mark, _) = ui.allocate_exact_size(vec2(20.0, 20.0), Sense::hover());
+        let (mark, response) = ui.allocate_exact_size(vec2(20.0, 20.0), Sense::hover());
         icon::paint(ui.painter(), Icon::Brand, mark.center(), 18.0, theme.accent);
-        ui.label(theme.strong_text("VideoWorld Studio", 13.0));
+        response.on_hover_text(concat!("VideoWorld Studio ", env!("CARGO_PKG_VERSION")));
+        menu::show(model, ui);
         ui.label(theme.dim_text("/").size(13.0));
-        let room = (bar.center().x - 190.0 - ui.cursor().left()).max(60.0);
+        let room = (bar.center().x - search_width(bar) / 2.0 - 20.0 - ui.cursor().left()).max(60.0);
         ui.scope(|ui| {
             ui.set_max_width(room);
             let title = theme.muted_text(model.title()).size(13.0).color(theme.text);
@@ -77,10 +79,13 @@ fn split_device(device: &str) -> (String, String) {
     }
 }
 
+fn search_width(bar: Rect) -> f32 {
+    (bar.width() * 0.21).clamp(180.0, 330.0)
+}
+
 /// Looks like a text field and opens the palette.
 fn search_box(model: &mut Model, ui: &mut Ui, theme: &Theme, bar: Rect) {
-    let width = (bar.width() * 0.21).clamp(180.0, 330.0);
-    let rect = Rect::from_center_size(bar.center(), vec2(width, 26.0));
+    let rect = Rect::from_center_size(bar.center(), vec2(search_width(bar), 26.0));
     let response = ui.interact(rect, ui.scope_id().with("search"), Sense::click());
     let hint = "Search commands…";
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Search commands"));

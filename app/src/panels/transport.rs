@@ -1,10 +1,10 @@
 //! Player buttons, and the three ways on: Back, Branch, Step.
 
 use eframe::egui::{Align, Layout, Ui};
-use engine::rollout::Rollout;
 
 use crate::commands::Command;
 use crate::studio::model::{Compare, Model};
+use crate::studio::player::Mark;
 use crate::widgets::control::{KeyButton, icon_button};
 use crate::widgets::icon::Icon;
 
@@ -49,21 +49,16 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
 /// From the right: Step, Branch, Back.
 fn moves(model: &mut Model, ui: &mut Ui) {
     let theme = model.theme.clone();
-    let session = model.session.as_ref();
-    let at_root = session.is_none_or(|session| session.current() == Rollout::ROOT);
-    let open = session.is_some();
-    let buttons = [
-        (Command::Step, "Step", open, true),
-        (Command::Branch, "Branch", open && !at_root, false),
-        (Command::Back, "Back", open && !at_root, false),
-    ];
-    for (command, text, enabled, primary) in buttons {
+    for command in [Command::Step, Command::Branch, Command::Back] {
+        let (name, explanation) = command.text();
+        let obstacle = model.obstacle(command);
         let key = command.key(ui.ctx());
-        let mut button = KeyButton::new(text, &key).enabled(enabled);
-        if primary {
+        let mut button = KeyButton::new(name, &key).enabled(obstacle.is_none());
+        if command == Command::Step {
             button = button.primary();
         }
-        if button.show(ui, &theme).on_hover_text(command.text().1).clicked() {
+        let response = button.show(ui, &theme).on_hover_text(obstacle.unwrap_or(explanation));
+        if response.clicked() {
             model.run(command);
         }
     }
@@ -72,15 +67,21 @@ fn moves(model: &mut Model, ui: &mut Ui) {
 /// From the right: loop, speed, compare.
 fn modes(model: &mut Model, ui: &mut Ui, narrow: bool) {
     let theme = model.theme.clone();
-    if !narrow {
+    let part = marked_part(model);
+    if !narrow || !part.is_empty() {
         let looping = model.player.looping;
-        let button = KeyButton::new("Loop", "").selected(looping);
-        if button.show(ui, &theme).on_hover_text("Start again at the end").clicked() {
+        let button = KeyButton::new("Loop", "").detail(&part).label("Loop").selected(looping);
+        let hint = "Start again at the end; I and O set where the loop begins and ends";
+        if button.show(ui, &theme).on_hover_text(hint).clicked() {
             model.run(Command::ToggleLoop);
         }
-        let speed = format!("{}×", model.player.speed);
+    }
+    if !narrow {
+        let sign = if model.player.backward { "−" } else { "" };
+        let speed = format!("{sign}{}×", model.player.speed);
         let button = KeyButton::new(&speed, "").label("Speed");
-        let response = button.show(ui, &theme).on_hover_text("Slower [ and faster ]");
+        let hint = "Slower [ and faster ]; J plays backward, K pauses, L plays forward";
+        let response = button.show(ui, &theme).on_hover_text(hint);
         if response.clicked() {
             let command =
                 if model.player.speed >= 4.0 { Command::NormalSpeed } else { Command::Faster };
@@ -93,7 +94,8 @@ fn modes(model: &mut Model, ui: &mut Ui, narrow: bool) {
     let key = Command::CompareMode.key(ui.ctx());
     let compare = model.view.compare;
     let detail = match compare {
-        _ if narrow => "",
+        // The marked part has the room.
+        _ if narrow || !part.is_empty() => "",
         Compare::Best => "coarse or refined",
         Compare::Wipe | Compare::SideBySide => "coarse | refined",
         Compare::Difference => "coarse − refined",
@@ -103,6 +105,21 @@ fn modes(model: &mut Model, ui: &mut Ui, narrow: bool) {
     if response.on_hover_text(Command::CompareMode.text().1).clicked() {
         model.run(Command::CompareMode);
     }
+}
+
+/// From where to where is played, seconds; empty without marks.
+fn marked_part(model: &Model) -> String {
+    let (Some(session), marks) = (&model.session, model.player.marks) else {
+        return String::new();
+    };
+    if !marks.any() {
+        return String::new();
+    }
+    let fps = session.pack().fps.max(0.1);
+    let seconds = |at: i64| at as f32 / fps;
+    let (first, last) = (marks.get(Mark::In), marks.get(Mark::Out));
+    let end = last.unwrap_or(session.end());
+    format!("{:.1} – {:.1} s", seconds(first.unwrap_or(0)), seconds(end))
 }
 
 /// Which clip of how many, and the time from the start.

@@ -6,7 +6,7 @@ use engine::rollout::{NodeId, Origin, Rollout};
 use engine::worker::Request;
 
 use super::Studio;
-use super::jobs::JobKind;
+use super::jobs::{JobKind, Pace};
 
 /// Candidates shown at once, one for each of the keys 1 to 6 of the panel's two rows.
 pub const CANDIDATES_SHOWN: usize = 6;
@@ -14,7 +14,8 @@ pub const CANDIDATES_SHOWN: usize = 6;
 impl Studio {
     /// Sends the next job of the window's own if nothing else is under way.
     pub(super) fn work_ahead(&mut self) {
-        if self.model.engine_dead || self.model.pack().is_none() {
+        let paused = self.model.jobs.pace != Pace::Running;
+        if self.model.engine_dead || self.model.pack().is_none() || paused {
             return;
         }
         if self.model.player.to_the_end {

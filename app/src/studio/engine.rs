@@ -10,6 +10,8 @@ pub trait Engine {
     /// Stops a job; it ends with [`Event::Cancelled`].
     fn cancel(&mut self, job: JobId);
     fn cancel_all(&mut self);
+    /// Holds all work between two steps, or goes on.
+    fn set_paused(&mut self, paused: bool);
     /// The next event, if one came.
     fn poll(&mut self) -> Option<Event>;
     /// The best pixels under a key.
@@ -31,6 +33,10 @@ impl Engine for Worker {
 
     fn cancel_all(&mut self) {
         Worker::cancel_all(self);
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        Worker::set_paused(self, paused);
     }
 
     fn poll(&mut self) -> Option<Event> {

@@ -7,7 +7,7 @@ use engine::worker::{Event, JobId};
 
 use super::Studio;
 use super::jobs::{Job, JobKind};
-use super::model::PackState;
+use super::model::{PackState, Waiting};
 use super::session::Outcome;
 use crate::widgets::thumbnail::still;
 
@@ -32,12 +32,12 @@ impl Studio {
                     job.progress = Some(progress);
                 }
             }
-            Event::Predicted { job, parent, origin, predictions, seed } => {
+            Event::Predicted { job, parent, clip } => {
                 let Some(job) = self.model.jobs.get_mut(job) else {
                     return;
                 };
                 if let Some(session) = &mut self.model.session {
-                    job.made = Some(session.grow(parent, origin, predictions, seed));
+                    job.made = Some(session.grow(parent, clip));
                 }
             }
             Event::CandidatesReady { job, parent, candidates } => {
@@ -64,6 +64,7 @@ impl Studio {
                 self.show_if_new(&job);
             }
             Event::Encoded { .. } => {}
+            Event::Held { job } => self.model.jobs.held(job),
             Event::Finished { job } => {
                 if let Some(job) = self.model.jobs.remove(job) {
                     self.finished(&job);
@@ -108,8 +109,7 @@ impl Studio {
             self.waiting_for = None;
             session.go_to(node, 0);
             self.model.view.selected = None;
-            self.model.player.playing = true;
-            self.model.player.shown_at = None;
+            self.model.player.play_once();
         }
     }
 
@@ -176,13 +176,15 @@ impl Studio {
         let same = self.model.pack().is_some_and(|old| old.id == pack.id);
         self.model.pack = PackState::Ready(pack.clone());
         if !same {
-            self.model.session = None;
+            self.put_on_stage(None);
             self.model.gallery.clear();
             self.ask_for_gallery(&pack);
             self.drawing.ask_map(self.pack_source.clone());
         }
-        if let Some(picture) = self.model.waiting.take() {
-            self.start(picture);
+        match self.model.waiting.take() {
+            Some(Waiting::Picture(picture)) => self.start(picture),
+            Some(Waiting::Session(kept)) => self.resume(kept),
+            None => {}
         }
     }
 

@@ -9,9 +9,11 @@ use engine::pack::PackSource;
 use engine::worker::Request;
 
 use super::Studio;
-use super::jobs::JobKind;
+use super::jobs::{JobKind, Pace};
+use super::keeper::Kept;
 use super::map::MapColour;
-use super::model::{Action, Compare, Overlay, PackState};
+use super::model::{Action, Compare, Overlay, PackState, Waiting};
+use super::player::{Mark, Marks};
 use super::session::{Picture, Session};
 use crate::commands::{CANDIDATES, Command};
 use crate::theme::Theme;
@@ -59,6 +61,7 @@ impl Studio {
                 }
                 self.after_move();
             }
+            Action::SetMark(mark, at) => self.model.player.marks.set(mark, at),
             Action::Choose { node, position, code } => self.choose(node, position, code),
             Action::CancelJob(job) => {
                 self.model.jobs.hold_background = true;
@@ -68,12 +71,19 @@ impl Studio {
                 self.model.view.selected = Some((node, position));
             }
             Action::SelectPoint(point) => self.select_point(point),
+            Action::SelectPoints(points) => self.model.map.select(points),
+            Action::DrawClip(reference) => self.want_reference(reference),
             Action::CopyText(text) => ctx.copy_text(text),
+            Action::HideLastSession => self.model.view.last_session_hidden = true,
             Action::DismissToast(id) => self.model.toasts.dismiss(id),
         }
     }
 
     fn run_command(&mut self, ctx: &egui::Context, command: Command) {
+        if let Some(reason) = self.model.obstacle(command) {
+            self.model.toasts.info(reason);
+            return;
+        }
         if let Some(index) = CANDIDATES.iter().position(|candidate| *candidate == command) {
             self.take_candidate(index);
             return;
@@ -94,6 +104,7 @@ impl Studio {
             Command::Redo => self.go(Session::redo),
             Command::Branch => self.branch(),
             Command::Refine => self.refine(),
+            Command::PauseWork => self.set_paused(self.model.jobs.pace == Pace::Running),
             Command::Cancel => self.cancel_all(),
             Command::NextFrame => self.go(|session| session.move_by(1)),
             Command::PreviousFrame => self.go(|session| session.move_by(-1)),
@@ -103,9 +114,18 @@ impl Studio {
             Command::LastFrame => self.go(|session| session.move_by(i64::from(i32::MAX))),
             Command::NextStep => self.move_steps(1),
             Command::PreviousStep => self.move_steps(-1),
+            Command::PlayForward => self.shuttle(false),
+            Command::PlayBackward => self.shuttle(true),
+            Command::Pause => {
+                self.user_acts();
+                self.set_speed(self.model.player.speed.min(1.0));
+            }
             Command::Faster => self.set_speed(self.model.player.speed * 2.0),
             Command::Slower => self.set_speed(self.model.player.speed / 2.0),
             Command::NormalSpeed => self.set_speed(1.0),
+            Command::MarkIn => self.mark(Mark::In),
+            Command::MarkOut => self.mark(Mark::Out),
+            Command::ClearMarks => self.model.player.marks = Marks::default(),
             Command::ToggleLoop => self.model.player.looping = !self.model.player.looping,
             Command::CompareMode => self.set_compare(self.model.view.compare.next()),
             Command::ToggleCompare => {
@@ -121,6 +141,20 @@ impl Studio {
                 let recent = self.model.settings.recent.first();
                 let folder = recent.and_then(|path| path.parent().map(Into::into));
                 self.intake.ask_for_picture(folder);
+            }
+            Command::OpenSession => {
+                let folder = self.keeper.as_ref().map(|keeper| keeper.folder().to_owned());
+                self.intake.ask_for_session(folder);
+            }
+            Command::RestoreSession => {
+                if let Some(kept) = self.model.last_session.clone() {
+                    self.resume(kept);
+                }
+            }
+            Command::SaveSession => {
+                if let Some(session) = &self.model.session {
+                    self.intake.ask_to_save_session(session.saved());
+                }
             }
             Command::OpenPack => self.intake.ask_for_pack(),
             Command::ToggleFit => self.toggle_fit(),
@@ -138,7 +172,7 @@ impl Studio {
             Command::MapColour => self.model.map.colour = self.model.map.colour.next(),
             Command::MapReset => {
                 self.model.map.camera = None;
-                self.model.map.selected = None;
+                self.model.map.select(Vec::new());
                 self.model.map.colour = MapColour::default();
             }
             Command::Present => self.set_presenting(ctx, !self.model.view.presenting),
@@ -170,7 +204,7 @@ impl Studio {
         }
     }
 
-    fn set_speed(&mut self, speed: f32) {
+    pub(super) fn set_speed(&mut self, speed: f32) {
         self.model.player.speed = speed.clamp(SPEEDS.0, SPEEDS.1);
     }
 
@@ -185,32 +219,73 @@ impl Studio {
         self.user_acts();
         self.model.jobs.hold_background = true;
         self.engine.cancel_all();
+        self.set_paused(false);
+    }
+
+    /// Holds all work between two steps, or lets it go on.
+    pub(super) fn set_paused(&mut self, paused: bool) {
+        self.model.jobs.pace = if paused { Pace::Pausing } else { Pace::Running };
+        self.engine.set_paused(paused);
     }
 
     fn restart_engine(&mut self) {
-        if self.model.engine_dead {
-            self.engine.restart();
-            self.model.toasts.engine_lives();
-            if self.model.pack().is_none() {
-                self.model.pack = PackState::Opening;
-            }
+        self.set_paused(false);
+        self.engine.restart();
+        self.model.toasts.engine_lives();
+        if self.model.pack().is_none() {
+            self.model.pack = PackState::Opening;
+        }
+    }
+
+    /// In or out point at the frame on the stage. Who sets one wants to see that part again.
+    fn mark(&mut self, mark: Mark) {
+        if let Some(session) = &self.model.session {
+            self.model.player.marks.set(mark, session.at());
+            self.model.player.looping = true;
         }
     }
 
     /// Starts a rollout from a picture, or as soon as there is a pack.
     pub(super) fn start(&mut self, picture: Picture) {
         let Some(pack) = self.model.pack().cloned() else {
-            self.model.waiting = Some(picture);
+            self.model.waiting = Some(Waiting::Picture(picture));
             return;
         };
+        let session = Session::new(picture, self.model.settings.fit, pack);
+        self.begin(session);
+    }
+
+    /// Goes on with a rollout that was saved, or as soon as there is a pack.
+    pub(super) fn resume(&mut self, kept: Kept) {
+        let Some(pack) = self.model.pack().cloned() else {
+            self.model.waiting = Some(Waiting::Session(kept));
+            return;
+        };
+        match Session::resume(&kept.saved, self.model.settings.fit, pack) {
+            Ok(session) => {
+                self.begin(session);
+                if let (Some(keeper), Some(session)) = (&mut self.keeper, &self.model.session) {
+                    keeper.follow(session, &kept.path);
+                }
+                let last = &mut self.model.last_session;
+                *last = last.take().filter(|last| last.path != kept.path);
+            }
+            Err(reason) => {
+                let details = self.report(&reason);
+                self.model.toasts.error(reason, details);
+            }
+        }
+    }
+
+    /// Leaves the work for the rollout that was on the stage and puts another one there.
+    fn begin(&mut self, session: Session) {
         self.user_acts();
         self.engine.cancel_all();
+        self.set_paused(false);
         self.model.jobs.clear();
         self.gave_way.clear();
-        self.model.view.selected = None;
-        self.model.view.alternatives = None;
         self.model.view.overlay = Overlay::None;
-        self.model.session = Some(Session::new(picture, self.model.settings.fit, pack));
+        self.put_on_stage(Some(session));
     }
 
     fn set_task(&mut self, task: Task) {
@@ -279,12 +354,13 @@ impl Studio {
             self.set_full_screen(ctx, false);
         } else {
             view.selected = None;
-            self.model.map.selected = None;
+            self.model.map.select(Vec::new());
         }
     }
 
     pub(super) fn open_pack(&mut self, source: PackSource) {
         self.engine.cancel_all();
+        self.set_paused(false);
         self.model.jobs.clear();
         if self.model.pack().is_none() {
             self.model.pack = PackState::Opening;

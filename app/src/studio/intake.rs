@@ -1,4 +1,4 @@
-//! Every way a picture comes in: dropped, pasted, chosen in the native dialog, named on the
+//! Every way a picture or a session comes in: dropped, pasted, chosen in the native dialog, named on the
 //! command line. All of them end in the same loader, off the window's thread.
 
 use std::path::{Path, PathBuf};
@@ -8,6 +8,12 @@ use std::thread;
 
 use eframe::egui;
 use engine::media::{Frame, image_from_bytes, load_image, write_png};
+use engine::rollout::Session as SavedSession;
+
+use super::keeper::Kept;
+
+/// How the names of session files end.
+const SESSION_ENDING: &str = "json";
 
 /// What came in.
 pub enum Arrival {
@@ -16,6 +22,8 @@ pub enum Arrival {
         source: String,
         path: Option<PathBuf>,
     },
+    /// A rollout that was saved.
+    Session(Kept),
     /// A folder chosen as pack.
     Pack(PathBuf),
     Saved(PathBuf),
@@ -106,6 +114,33 @@ impl Intake {
         });
     }
 
+    /// `folder` is where the window keeps rollouts by itself.
+    pub fn ask_for_session(&self, folder: Option<PathBuf>) {
+        self.run(move || {
+            let mut dialog = rfd::FileDialog::new()
+                .set_title("Open a session")
+                .add_filter("Sessions", &[SESSION_ENDING]);
+            if let Some(folder) = folder {
+                dialog = dialog.set_directory(folder);
+            }
+            dialog.pick_file().map(load)
+        });
+    }
+
+    pub fn ask_to_save_session(&self, saved: SavedSession) {
+        self.run(move || {
+            let path = rfd::FileDialog::new()
+                .set_title("Save the session")
+                .add_filter("Sessions", &[SESSION_ENDING])
+                .set_file_name("session.json")
+                .save_file()?;
+            Some(match saved.save(&path) {
+                Ok(()) => Arrival::Saved(path),
+                Err(error) => Arrival::Failed(error.to_string()),
+            })
+        });
+    }
+
     pub fn ask_for_pack(&self) {
         self.run(|| {
             let dialog = rfd::FileDialog::new().set_title("Open a pack folder");
@@ -128,7 +163,14 @@ impl Intake {
     }
 }
 
+/// A picture or, by its ending, a session.
 fn load(path: PathBuf) -> Arrival {
+    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(SESSION_ENDING)) {
+        return match SavedSession::load(&path) {
+            Ok(saved) => Arrival::Session(Kept { path, saved: Arc::new(saved) }),
+            Err(error) => Arrival::Failed(error.to_string()),
+        };
+    }
     match load_image(&path) {
         Ok(pixels) => picture(pixels, name_of(&path), Some(path)),
         Err(error) => Arrival::Failed(error.to_string()),

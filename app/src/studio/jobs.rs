@@ -28,12 +28,23 @@ pub struct Job {
     pub background: bool,
 }
 
+/// Whether work goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pace {
+    #[default]
+    Running,
+    /// The running job stops at its next step.
+    Pausing,
+    Paused,
+}
+
 /// All jobs, oldest first.
 #[derive(Debug, Default)]
 pub struct Jobs {
     jobs: Vec<Job>,
     /// Set by the user's Cancel: no background work until the user does something.
     pub hold_background: bool,
+    pub pace: Pace,
 }
 
 impl Jobs {
@@ -49,6 +60,13 @@ impl Jobs {
     pub fn remove(&mut self, id: JobId) -> Option<Job> {
         let at = self.jobs.iter().position(|job| job.id == id)?;
         Some(self.jobs.remove(at))
+    }
+
+    /// The engine says that a job stands still.
+    pub fn held(&mut self, id: JobId) {
+        if self.pace == Pace::Pausing && self.jobs.iter().any(|job| job.id == id) {
+            self.pace = Pace::Paused;
+        }
     }
 
     pub fn clear(&mut self) {

@@ -2,8 +2,8 @@
 //! below what the machine does.
 
 use eframe::egui::{
-    self, Align2, CentralPanel, Frame, Id, LayerId, Margin, Modal, Order, Panel as Side, Rect,
-    Stroke, Ui, UiBuilder, pos2, vec2,
+    self, Align2, Area, CentralPanel, Frame, Id, LayerId, Margin, Modal, Order, Panel as Side,
+    Rect, Stroke, Ui, UiBuilder, pos2, vec2,
 };
 
 use super::model::{Model, Overlay, RightTab};
@@ -19,6 +19,10 @@ const ROOMY: egui::Vec2 = vec2(1360.0, 800.0);
 const LEFT: f32 = 272.0;
 const RIGHT: f32 = 388.0;
 const TRANSPORT: f32 = 48.0;
+const TOP_BAR: f32 = 44.0;
+const JOB_BAR: f32 = 36.0;
+/// Around stage, transport and strips.
+const MIDDLE: Margin = Margin::symmetric(16, 14);
 
 /// Shows the whole window.
 pub fn show(model: &mut Model, ui: &mut Ui) {
@@ -45,11 +49,11 @@ fn frame_of_window(model: &mut Model, ui: &mut Ui) {
     let roomy = ui.max_rect().width() >= ROOMY.x && ui.max_rect().height() >= ROOMY.y;
     let surface = |margin: Margin| Frame::new().fill(theme.panel).inner_margin(margin);
     Side::top("top")
-        .exact_size(44.0)
+        .exact_size(TOP_BAR)
         .frame(surface(Margin::symmetric(14, 0)))
         .show(ui, |ui| Panel::TopBar.show(model, ui));
     Side::bottom("jobs")
-        .exact_size(36.0)
+        .exact_size(JOB_BAR)
         .frame(surface(Margin::symmetric(14, 0)))
         .show(ui, |ui| Panel::JobBar.show(model, ui));
     if model.session.is_none() {
@@ -85,15 +89,34 @@ fn frame_of_window(model: &mut Model, ui: &mut Ui) {
             }
         });
     CentralPanel::default()
-        .frame(Frame::new().fill(theme.window).inner_margin(Margin::symmetric(16, 14)))
+        .frame(Frame::new().fill(theme.window).inner_margin(MIDDLE))
         .show(ui, |ui| middle(model, ui));
+    if model.map.selection.is_some() {
+        selection_beside(model, ui.ctx(), right);
+    }
+}
+
+/// What was selected on the map, beside the column that holds the map and above the transport.
+fn selection_beside(model: &mut Model, ctx: &egui::Context, column: f32) {
+    let frame = modal_frame(&model.theme);
+    let below = JOB_BAR + MIDDLE.bottom as f32 + strips_height(model) + TRANSPORT;
+    let corner = vec2(-column - 12.0, -below);
+    let room = ctx.content_rect().height() - TOP_BAR - below - frame.total_margin().sum().y - 12.0;
+    let size = Panel::Selection.usual_size();
+    let size = vec2(size.x, size.y.min(room));
+    Area::new(Id::unique("selection")).anchor(Align2::RIGHT_BOTTOM, corner).show(ctx, |ui| {
+        frame.show(ui, |ui| {
+            ui.set_min_size(size);
+            ui.set_max_size(size);
+            Panel::Selection.show(model, ui);
+        });
+    });
 }
 
 /// Stage, transport and the strips below each other; the stage takes what is left.
 fn middle(model: &mut Model, ui: &mut Ui) {
     let area = ui.available_rect_before_wrap();
-    let codes = model.pack().map_or(4, |pack| pack.codes_per_step);
-    let strips_top = area.bottom() - timeline_height(codes);
+    let strips_top = area.bottom() - strips_height(model);
     let transport_top = strips_top - TRANSPORT;
     let part = |top: f32, bottom: f32| {
         Rect::from_min_max(pos2(area.left(), top), pos2(area.right(), bottom))
@@ -107,6 +130,10 @@ fn middle(model: &mut Model, ui: &mut Ui) {
         let place = UiBuilder::new().max_rect(rect).id_salt(panel.id());
         ui.scope_builder(place, |ui| panel.show(model, ui));
     }
+}
+
+fn strips_height(model: &Model) -> f32 {
+    timeline_height(model.pack().map_or(4, |pack| pack.codes_per_step))
 }
 
 fn tabs(model: &mut Model, ui: &mut Ui) {
@@ -133,9 +160,8 @@ fn tabs(model: &mut Model, ui: &mut Ui) {
 fn present(model: &mut Model, ui: &mut Ui) {
     let theme = model.theme.clone();
     let area = ui.max_rect().shrink(24.0);
-    let codes = model.pack().map_or(4, |pack| pack.codes_per_step);
-    let strips =
-        Rect::from_min_max(pos2(area.left(), area.bottom() - timeline_height(codes)), area.max);
+    let strips_top = area.bottom() - strips_height(model);
+    let strips = Rect::from_min_max(pos2(area.left(), strips_top), area.max);
     let caption_top = strips.top() - 64.0;
     let stage = Rect::from_min_max(area.min, pos2(area.right(), caption_top));
     show_stage_alone(model, ui, stage);

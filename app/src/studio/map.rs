@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use eframe::egui::Pos2;
 use engine::atlas::AtlasMap;
 use engine::craft::Task;
 use engine::media::Clip;
@@ -61,6 +62,18 @@ pub struct CodeUse {
     pub action: Option<(usize, f32)>,
     /// Points where it occurs, from different environments as far as possible.
     pub examples: Vec<usize>,
+}
+
+/// Points of the map, and where they came from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Selection {
+    pub points: Vec<usize>,
+    /// Actions with the number of points that have them, most first.
+    pub actions: Vec<(usize, usize)>,
+    /// Environments with the number of points from them, most first.
+    pub environments: Vec<(usize, usize)>,
+    /// A point of each clip with the number of points from it, most first.
+    pub clips: Vec<(usize, usize)>,
 }
 
 /// What the colours of the map say.
@@ -125,6 +138,20 @@ impl CodeMap {
         CodeUse { count: uses.len(), action, examples: self.varied(&uses) }
     }
 
+    /// What `points` have in common and what not.
+    pub fn selection(&self, points: Vec<usize>) -> Selection {
+        let mut clips: HashMap<ClipRef, (usize, usize)> = HashMap::new();
+        for index in &points {
+            clips.entry(self.points[*index].clip).or_insert((*index, 0)).1 += 1;
+        }
+        Selection {
+            actions: counted(points.iter().map(|index| self.points[*index].action)),
+            environments: counted(points.iter().map(|index| self.points[*index].environment)),
+            clips: most_first(clips.into_values().collect()),
+            points,
+        }
+    }
+
     /// A few of `uses`, first those from environments not chosen yet.
     fn varied(&self, uses: &[usize]) -> Vec<usize> {
         let mut seen = std::collections::HashSet::new();
@@ -176,6 +203,20 @@ impl CodeMap {
     }
 }
 
+/// How often each value occurs, most frequent first.
+fn counted(values: impl Iterator<Item = usize>) -> Vec<(usize, usize)> {
+    let mut counts: HashMap<usize, usize> = HashMap::new();
+    for value in values {
+        *counts.entry(value).or_default() += 1;
+    }
+    most_first(counts.into_iter().collect())
+}
+
+fn most_first(mut counts: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
+    counts.sort_unstable_by_key(|(value, count)| (std::cmp::Reverse(*count), *value));
+    counts
+}
+
 /// How the map is looked at.
 #[derive(Default)]
 pub struct MapView {
@@ -185,6 +226,12 @@ pub struct MapView {
     pub colour: MapColour,
     pub camera: Option<Camera>,
     pub selected: Option<usize>,
+    /// The line that is being drawn around points, on the screen.
+    pub lasso: Option<Vec<Pos2>>,
+    /// The points that a line was drawn around.
+    pub selection: Option<Arc<Selection>>,
+    /// How many selections there were, which tells them apart.
+    pub selections: u64,
     /// Points as drawn, with what they were made for.
     pub drawn: Option<(DrawnFor, Arc<Points>)>,
     /// Clips of reference steps drawn again so far; `None` while one is on its way.
@@ -205,6 +252,8 @@ pub struct DrawnFor {
     pub colour: MapColour,
     /// Category that is not greyed.
     pub highlighted: Option<usize>,
+    /// Number of the selection that is not greyed, if there is one.
+    pub selection: Option<u64>,
     pub theme: crate::theme::ThemeChoice,
 }
 
@@ -212,6 +261,13 @@ impl MapView {
     /// Shows another map.
     pub fn set(&mut self, map: CodeMap) {
         *self = Self { map: Arc::new(map), colour: self.colour, ..Self::default() };
+    }
+
+    /// Selects points; none of them ends the selection.
+    pub fn select(&mut self, points: Vec<usize>) {
+        self.selections += 1;
+        self.selected = None;
+        self.selection = (!points.is_empty()).then(|| Arc::new(self.map.selection(points)));
     }
 
     pub fn action_of(&mut self, codes: &[u16]) -> Option<usize> {
@@ -265,6 +321,14 @@ mod tests {
         assert_eq!(usage.action.map(|(action, _)| action), Some(0));
         assert_eq!(usage.examples, [0, 2, 1], "another environment comes before a second example");
         assert_eq!(map().usage(1, 1).count, 0);
+    }
+
+    #[test]
+    fn a_selection_says_what_its_points_have_in_common() {
+        let selection = map().selection(vec![0, 1, 2]);
+        assert_eq!(selection.actions, [(0, 2), (1, 1)]);
+        assert_eq!(selection.environments, [(0, 2), (1, 1)]);
+        assert_eq!(selection.clips, [(0, 2), (2, 1)], "two of the points are of one clip");
     }
 
     #[test]

@@ -7,11 +7,14 @@ mod events;
 mod execute;
 mod intake;
 pub mod jobs;
+pub mod keeper;
 mod layout;
 pub mod map;
 pub mod model;
 mod moves;
+mod obstacles;
 mod play;
+pub mod player;
 pub mod session;
 pub mod toasts;
 pub mod world;
@@ -38,8 +41,11 @@ use crate::widgets::thumbnail::still;
 use crate::widgets::{frame_view, scatter};
 use craft_world::CraftWorld;
 use intake::{Arrival, Intake};
+use keeper::{Keeper, News};
 use map::ClipRef;
 use model::{Model, PackState};
+use player::Marks;
+use session::Session;
 use world::{Drawing, Drawn};
 
 /// Starting frames in the gallery, for each task.
@@ -57,6 +63,8 @@ pub struct StudioOptions {
     pub device: DeviceChoice,
     /// Where choices are kept between runs; `None` keeps nothing.
     pub settings: Option<PathBuf>,
+    /// Folder in which rollouts are kept while they grow; `None` keeps none.
+    pub sessions: Option<PathBuf>,
 }
 
 /// What the window is made of.
@@ -71,6 +79,7 @@ pub struct Studio {
     engine: Box<dyn Engine>,
     drawing: Drawing,
     intake: Intake,
+    keeper: Option<Keeper>,
     /// The pack that was asked for last.
     pack_source: PackSource,
     settings_path: Option<PathBuf>,
@@ -94,8 +103,13 @@ impl Studio {
         ctx.set_zoom_factor(settings.zoom);
         let model = Model::new(settings);
         model.theme.apply(ctx);
+        let keeper = options.sessions.map(|folder| {
+            let ctx = ctx.clone();
+            Keeper::start(folder, move || ctx.request_repaint())
+        });
         let mut studio = Self {
             model,
+            keeper,
             engine: parts.engine,
             drawing: parts.drawing,
             intake: Intake::new(ctx.clone()),
@@ -182,6 +196,7 @@ impl Studio {
                     }
                     self.start_from_file(pixels, source);
                 }
+                Arrival::Session(kept) => self.resume(kept),
                 Arrival::Pack(folder) => self.open_pack(PackSource::Folder(folder)),
                 Arrival::Saved(path) => {
                     let sentence = format!("Saved {}", path.display());
@@ -193,6 +208,39 @@ impl Studio {
                 }
             }
         }
+    }
+
+    /// Writes the rollout down as it grows, and takes in what was found from the last time.
+    fn keep_session(&mut self, ctx: &egui::Context) {
+        let Some(keeper) = &mut self.keeper else {
+            return;
+        };
+        let now = ctx.input(|input| input.time);
+        if let Some(session) = &self.model.session
+            && let Some(wait) = keeper.watch(session, now)
+        {
+            ctx.request_repaint_after(wait);
+        }
+        while let Some(news) = self.keeper.as_ref().and_then(Keeper::poll) {
+            match news {
+                News::Last(kept) => self.model.last_session = Some(kept),
+                News::Failed(reason) => {
+                    let details = self.report(&reason);
+                    self.model.toasts.error(reason, details);
+                }
+            }
+        }
+    }
+
+    /// Puts a rollout on the stage, or none. The one that was there is kept.
+    fn put_on_stage(&mut self, session: Option<Session>) {
+        if let (Some(keeper), Some(old)) = (&mut self.keeper, &self.model.session) {
+            keeper.flush(old);
+        }
+        self.model.view.selected = None;
+        self.model.view.alternatives = None;
+        self.model.player.marks = Marks::default();
+        self.model.session = session;
     }
 
     fn save_settings(&mut self) {
@@ -229,6 +277,7 @@ impl eframe::App for Studio {
         self.take_events();
         self.take_drawn();
         self.work_ahead();
+        self.keep_session(ctx);
         let zoom = ctx.zoom_factor();
         if (zoom - self.model.settings.zoom).abs() > 1e-3 {
             self.model.settings.zoom = zoom;
@@ -243,6 +292,7 @@ impl eframe::App for Studio {
         self.want_examples();
         self.work_ahead();
         self.play(&ctx);
+        self.keep_session(&ctx);
         layout::show(&mut self.model, ui);
         if !self.model.actions.is_empty() {
             // What a click asked for happens at once, not with the next movement of the mouse.
@@ -259,6 +309,9 @@ impl eframe::App for Studio {
 
     fn on_exit(&mut self) {
         self.engine.cancel_all();
+        self.put_on_stage(None);
+        // Dropping it waits until the last change is written.
+        self.keeper = None;
     }
 }
 

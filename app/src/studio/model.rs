@@ -9,7 +9,9 @@ use engine::rollout::{ClipQuality, CodePrediction, NodeId, Rollout};
 use engine::worker::{JobId, PackSummary};
 
 use super::jobs::Jobs;
-use super::map::MapView;
+use super::keeper::Kept;
+use super::map::{ClipRef, MapView};
+use super::player::{Mark, Player};
 use super::session::{Picture, Session};
 use super::toasts::Toasts;
 use super::world::StartingFrame;
@@ -30,6 +32,8 @@ pub enum Action {
     GoTo(NodeId),
     /// To a frame of the joined line of clips.
     Seek(i64),
+    /// The in or out point to a frame of the joined line.
+    SetMark(Mark, i64),
     /// Grow a branch of `node` where the code at `position` is `code`.
     Choose {
         node: NodeId,
@@ -37,14 +41,27 @@ pub enum Action {
         code: u16,
     },
     CancelJob(JobId),
+    /// The offer to go on with the last rollout goes from the gallery; the menu keeps it.
+    HideLastSession,
     SelectCode {
         node: NodeId,
         position: usize,
     },
     /// A point of the code map.
     SelectPoint(usize),
+    /// All points that a line was drawn around; none ends the selection.
+    SelectPoints(Vec<usize>),
+    /// A clip of the reference set is looked at and has to be drawn.
+    DrawClip(ClipRef),
     CopyText(String),
     DismissToast(u64),
+}
+
+/// What a rollout is to begin from as soon as there is a pack.
+#[derive(Debug, Clone)]
+pub enum Waiting {
+    Picture(Picture),
+    Session(Kept),
 }
 
 /// Whether there is a pack to work with.
@@ -95,18 +112,6 @@ pub enum RightTab {
     Map,
 }
 
-/// Running time.
-#[derive(Debug, Clone)]
-pub struct Player {
-    pub playing: bool,
-    /// Predict what is missing until the task is done.
-    pub to_the_end: bool,
-    pub speed: f32,
-    pub looping: bool,
-    /// When the frame on the stage was put there, egui seconds.
-    pub shown_at: Option<f64>,
-}
-
 /// What lies over the window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Overlay {
@@ -134,6 +139,7 @@ pub struct ViewState {
     pub search: String,
     pub search_at: usize,
     pub right_tab: RightTab,
+    pub last_session_hidden: bool,
     pub presenting: bool,
     pub full_screen: bool,
 }
@@ -155,8 +161,10 @@ pub struct Model {
     pub toasts: Toasts,
     pub thumbs: Thumbnails,
     pub actions: Vec<Action>,
-    /// A picture that came before the pack was ready.
-    pub waiting: Option<Picture>,
+    /// What came before the pack was ready.
+    pub waiting: Option<Waiting>,
+    /// The rollout of the last time, until it is taken up again.
+    pub last_session: Option<Kept>,
     /// Bytes of finished clips and the most that may be kept.
     pub memory: (usize, usize),
     pub engine_dead: bool,
@@ -170,13 +178,7 @@ impl Model {
             pack: PackState::Opening,
             session: None,
             gallery: Vec::new(),
-            player: Player {
-                playing: false,
-                to_the_end: false,
-                speed: 1.0,
-                looping: false,
-                shown_at: None,
-            },
+            player: Player::default(),
             view: ViewState {
                 compare: Compare::default(),
                 last_compare: Compare::Wipe,
@@ -188,6 +190,7 @@ impl Model {
                 search: String::new(),
                 search_at: 0,
                 right_tab: RightTab::default(),
+                last_session_hidden: false,
                 presenting: false,
                 full_screen: false,
             },
@@ -200,6 +203,7 @@ impl Model {
             thumbs: Thumbnails::default(),
             actions: Vec::new(),
             waiting: None,
+            last_session: None,
             memory: (0, 0),
             engine_dead: false,
         }

@@ -1,11 +1,11 @@
 //! The ways through the tree: steps, branches, choices, and moves between what is there.
 
-use engine::rollout::{NodeId, Origin, Rollout, Sampling};
+use engine::rollout::{NewClip, NodeId, Origin, Rollout, Sampling};
 use engine::worker::Request;
 
 use super::Studio;
 use super::jobs::JobKind;
-use super::model::Player;
+use super::player::Mark;
 use super::session::Session;
 
 /// Temperature of a branch where the pack's own would draw the same codes again.
@@ -16,6 +16,8 @@ impl Studio {
     pub(super) fn user_acts(&mut self) {
         self.model.jobs.hold_background = false;
         self.model.player.playing = false;
+        self.model.player.backward = false;
+        self.model.player.once = false;
         self.model.player.to_the_end = false;
         self.waiting_for = None;
     }
@@ -58,15 +60,10 @@ impl Studio {
         if let Some(next) = session.next_on_line() {
             session.go_to(next, 0);
             self.after_move();
-            self.model.player.playing = true;
-            self.model.player.shown_at = None;
+            self.model.player.play_once();
             return;
         }
         let current = session.current();
-        if session.is_complete(current) {
-            self.model.toasts.info("The task is done; go back and branch to try another way");
-            return;
-        }
         let sampling = self.sampling_at(current);
         self.waiting_for = Some(current);
         self.extend(current, Vec::new(), Origin::Policy, sampling);
@@ -80,9 +77,6 @@ impl Studio {
         };
         let current = session.current();
         let parent = session.rollout.node(current).parent.unwrap_or(current);
-        if session.is_complete(parent) {
-            return;
-        }
         let seeds = session.rollout.nodes().iter().map(|node| node.choice.seed);
         let mut sampling = session.pack().sampling.clone();
         sampling.seed = seeds.max().map_or(0, |seed| seed.wrapping_add(1));
@@ -136,12 +130,12 @@ impl Studio {
         let candidate = candidate.candidate.clone();
         let seed = session.pack().sampling.seed;
         let origin = Origin::Chosen { position: 0, code: candidate.code };
-        let node = session.grow(current, origin, candidate.predictions, seed);
+        let clip = NewClip { origin, predictions: candidate.predictions, seed };
+        let node = session.grow(current, clip);
         session.go_to(node, 0);
         self.user_acts();
         self.after_move();
-        self.model.player.playing = true;
-        self.model.player.shown_at = None;
+        self.model.player.play_once();
     }
 
     pub(super) fn refine(&mut self) {
@@ -152,6 +146,7 @@ impl Studio {
         for node in session.line() {
             session.view_mut(node).refine_given_up = false;
         }
+        self.set_paused(false);
     }
 
     pub(super) fn sampling_at(&self, parent: NodeId) -> Sampling {
@@ -182,12 +177,6 @@ impl Studio {
         let Some(session) = &self.model.session else {
             return;
         };
-        if !session.pack().has_policy {
-            let reason = "This pack has no policy, so nothing can be predicted";
-            let details = self.report(reason);
-            self.model.toasts.error(reason, details);
-            return;
-        }
         let request = Request::Extend {
             path: session.path(parent),
             parent,
@@ -196,6 +185,8 @@ impl Studio {
             sampling: sampling.clone(),
         };
         self.last_sampling = sampling;
+        // Who asks for a clip wants it now.
+        self.set_paused(false);
         self.give_way();
         let id = self.engine.send(request);
         self.model.jobs.add(id, JobKind::Extend { parent }, false);
@@ -215,11 +206,41 @@ impl Studio {
         if complete && at_end {
             session.seek(0);
         }
-        self.model.player = Player {
-            playing: true,
-            to_the_end: !complete,
-            shown_at: None,
-            ..self.model.player.clone()
-        };
+        self.run_player();
+        // A part that is marked is played as it is.
+        let marked = self.model.player.marks.get(Mark::Out).is_some();
+        self.model.player.to_the_end = !complete && !marked;
+        if self.model.player.to_the_end {
+            self.set_paused(false);
+        }
+    }
+
+    /// Plays what is painted in one direction; faster if it plays that way already.
+    pub(super) fn shuttle(&mut self, backward: bool) {
+        let player = &self.model.player;
+        let (played, speed) = (player.playing, player.speed);
+        if played && player.backward == backward {
+            self.set_speed(2.0 * speed);
+            return;
+        }
+        self.user_acts();
+        if played {
+            // Turning round at eight times the speed would end far from here.
+            self.set_speed(1.0);
+        }
+        self.model.player.backward = backward;
+        self.run_player();
+    }
+
+    /// Starts the player, between the marks.
+    fn run_player(&mut self) {
+        let player = &mut self.model.player;
+        player.playing = true;
+        player.shown_at = None;
+        if let Some(session) = &mut self.model.session
+            && let Some(entry) = player.entry(session.at())
+        {
+            session.seek(entry);
+        }
     }
 }

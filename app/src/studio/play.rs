@@ -28,7 +28,8 @@ impl Studio {
         let due = ((now - shown_at) / period).floor();
         if due >= 1.0 {
             let before = session.current();
-            let moved = session.play_by(due as i64);
+            let frames = if self.model.player.backward { -due } else { due } as i64;
+            let moved = session.play_by(frames, self.model.player.range());
             self.model.player.shown_at = Some(shown_at + due * period);
             if session.current() != before {
                 self.model.view.selected = None;
@@ -53,23 +54,25 @@ impl Studio {
         })
     }
 
-    /// Play stopped at the end of the line: wait for more, start again, or rest.
+    /// Play stopped at the end of what may be played: wait for more, start again, or rest.
     fn at_the_end(&mut self) {
         let Some(session) = &mut self.model.session else {
             return;
         };
-        if session.is_complete(session.tip()) {
-            self.model.player.to_the_end = false;
-            if self.model.player.looping {
-                session.seek(0);
-                return;
-            }
-            self.model.player.playing = false;
-        } else if self.model.player.to_the_end {
+        let player = &mut self.model.player;
+        if player.to_the_end && !session.is_complete(session.tip()) {
             // The next event of the engine wakes the window.
-            self.model.player.shown_at = None;
+            player.shown_at = None;
+            return;
+        }
+        player.to_the_end = false;
+        let range = player.marks.range();
+        if player.once || !player.looping {
+            player.playing = false;
+        } else if player.backward {
+            session.seek((*range.end()).min(session.end()));
         } else {
-            self.model.player.playing = false;
+            session.seek(*range.start());
         }
     }
 }

@@ -1,12 +1,13 @@
 //! One rollout on the stage: where in its tree we are, which frame is shown, what is painted.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use engine::craft::Task;
-use engine::media::{Clip, Fit, Frame};
+use engine::media::{Clip, Fit, Frame, FrameSize};
 use engine::rollout::{
-    Candidate, ClipKey, ClipQuality, CodePrediction, NodeId, Origin, Path, Rollout, Sampling,
-    StoredClip,
+    Candidate, ClipKey, ClipQuality, NewClip, Node, NodeId, Path, Rollout, Sampling,
+    Session as SavedSession, StoredClip,
 };
 use engine::worker::PackSummary;
 
@@ -76,25 +77,66 @@ pub struct Session {
 impl Session {
     /// A rollout of nothing but `picture`, brought to the pack's size by `fit`.
     pub fn new(picture: Picture, fit: Fit, pack: Arc<PackSummary>) -> Self {
-        let (height, width) = pack.frame_size;
-        let size = engine::media::FrameSize { height, width };
-        let start = Arc::new(fit.apply(&picture.pixels, size));
-        let rollout = Rollout::new(start.clone(), picture.source.clone(), picture.task);
+        let start = Arc::new(fit.apply(&picture.pixels, pack.frame_size()));
+        let rollout = Rollout::new(start, picture.source.clone(), picture.task);
+        Self::of(rollout, picture, fit, pack)
+    }
+
+    /// A rollout that was saved, on the clip that was on the stage.
+    ///
+    /// # Errors
+    /// One sentence when it was made with another pack: its codes mean nothing to this one.
+    pub fn resume(saved: &SavedSession, fit: Fit, pack: Arc<PackSummary>) -> Result<Self, String> {
+        if saved.pack_id != pack.id.to_string() {
+            return Err(format!(
+                "This session was made with another pack, {}: open that pack first",
+                saved.pack
+            ));
+        }
+        let rollout = saved.rollout.clone();
+        let codes = pack.codes_per_clip();
+        let fits = |node: &Node| node.parent.is_none() || node.choice.codes.len() == codes;
+        if FrameSize::of(&rollout.start) != pack.frame_size() || !rollout.nodes().iter().all(fits) {
+            return Err("This session is damaged: its clips are not of this pack".to_owned());
+        }
+        let picture = Picture {
+            pixels: rollout.start.clone(),
+            source: rollout.source.clone(),
+            task: rollout.task,
+        };
+        let mut session = Self::of(rollout, picture, fit, pack);
+        let current = session.current();
+        session.tip = session.end_below(current);
+        session.frame = if current == Rollout::ROOT { 0 } else { session.last_frame() };
+        Ok(session)
+    }
+
+    fn of(rollout: Rollout, picture: Picture, fit: Fit, pack: Arc<PackSummary>) -> Self {
         let mut session = Self {
-            start: still((*start).clone()),
+            start: still((*rollout.start).clone()),
+            history: vec![rollout.current()],
+            history_at: 0,
             rollout,
             picture,
             fit,
             tip: Rollout::ROOT,
             frame: 0,
             views: Vec::new(),
-            history: vec![Rollout::ROOT],
-            history_at: 0,
             refine: pack.sampling.clone(),
             pack,
         };
-        session.views.push(session.view_of(Rollout::ROOT));
+        session.make_views();
         session
+    }
+
+    /// The rollout as it is written down.
+    pub fn saved(&self) -> SavedSession {
+        SavedSession {
+            pack: self.pack.name.clone(),
+            pack_id: self.pack.id.to_string(),
+            sampling: self.refine.clone(),
+            rollout: self.rollout.clone(),
+        }
     }
 
     pub fn pack(&self) -> &PackSummary {
@@ -169,22 +211,21 @@ impl Session {
     }
 
     /// Adds a predicted clip and, if we still are where it grew from, makes it the line's end.
-    pub fn grow(
-        &mut self,
-        parent: NodeId,
-        origin: Origin,
-        predictions: Vec<CodePrediction>,
-        seed: u64,
-    ) -> NodeId {
-        let node = self.rollout.grow(parent, origin, predictions, seed);
-        while self.views.len() < self.rollout.nodes().len() {
-            let next = NodeId(self.views.len() as u32);
-            self.views.push(self.view_of(next));
-        }
+    pub fn grow(&mut self, parent: NodeId, clip: NewClip) -> NodeId {
+        let node = self.rollout.grow(parent, clip);
+        self.make_views();
         if self.current() == parent || self.tip == parent {
             self.tip = node;
         }
         node
+    }
+
+    /// Every node of the tree has its view.
+    fn make_views(&mut self) {
+        while self.views.len() < self.rollout.nodes().len() {
+            let next = NodeId(self.views.len() as u32);
+            self.views.push(self.view_of(next));
+        }
     }
 
     fn view_of(&self, node: NodeId) -> NodeView {
@@ -220,12 +261,25 @@ impl Session {
         self.frame = if node == Rollout::ROOT { 0 } else { frame.min(self.last_frame()) };
         let on_line = node == Rollout::ROOT || self.line().contains(&node);
         if !on_line {
-            let mut tip = node;
-            while let Some(child) = self.rollout.node(tip).children.last() {
-                tip = *child;
-            }
-            self.tip = tip;
+            self.tip = self.end_below(node);
         }
+    }
+
+    /// The end of the newest branch below a node.
+    fn end_below(&self, node: NodeId) -> NodeId {
+        let mut end = node;
+        while let Some(child) = self.rollout.node(end).children.last() {
+            end = *child;
+        }
+        end
+    }
+
+    pub fn can_undo(&self) -> bool {
+        self.history_at > 0
+    }
+
+    pub fn can_redo(&self) -> bool {
+        self.history_at + 1 < self.history.len()
     }
 
     /// Returns to the node before the last move.
@@ -234,7 +288,7 @@ impl Session {
     }
 
     pub fn redo(&mut self) -> bool {
-        self.history_at + 1 < self.history.len() && self.revisit(self.history_at + 1)
+        self.can_redo() && self.revisit(self.history_at + 1)
     }
 
     fn revisit(&mut self, at: usize) -> bool {
@@ -259,27 +313,39 @@ impl Session {
         true
     }
 
-    /// Moves by whole frames along the line; false if its end (or start) stopped it.
-    pub fn move_by(&mut self, frames: i64) -> bool {
-        let line = self.line();
-        let per_clip = self.last_frame().max(1) as i64;
-        let now = self.position().map_or(0, |p| p as i64 * per_clip + self.frame as i64);
-        let end = line.len() as i64 * per_clip;
-        let wanted = now + frames;
-        self.seek(wanted.clamp(0, end));
-        (0..=end).contains(&wanted)
+    /// The last frame of the joined line.
+    pub fn end(&self) -> i64 {
+        (self.line().len() * self.last_frame().max(1)) as i64
     }
 
-    /// As [`Self::move_by`], but no further than there are pixels.
-    pub fn play_by(&mut self, frames: i64) -> bool {
-        let painted = self.next_on_line().is_some_and(|next| self.view(next).coarse.is_some());
-        let left = (self.last_frame() - self.frame.min(self.last_frame())) as i64;
-        if painted {
-            return self.move_by(frames);
-        }
-        let possible = if self.current() == Rollout::ROOT { 0 } else { left };
-        self.move_by(frames.min(possible));
-        frames <= possible
+    /// Moves by whole frames along the line; false if its end (or start) stopped it.
+    pub fn move_by(&mut self, frames: i64) -> bool {
+        let wanted = self.at() + frames;
+        self.seek(wanted.clamp(0, self.end()));
+        (0..=self.end()).contains(&wanted)
+    }
+
+    /// As [`Self::move_by`], but no further than there are pixels and not out of `within`.
+    pub fn play_by(&mut self, frames: i64, within: RangeInclusive<i64>) -> bool {
+        let at = self.at();
+        let (first, last) = (*within.start(), *within.end());
+        let wanted = at + frames;
+        let reached = if frames < 0 {
+            wanted.max(first.max(0)).min(at)
+        } else {
+            wanted.min(last.min(self.painted_until())).max(at)
+        };
+        self.seek(reached);
+        reached == wanted
+    }
+
+    /// The frame of the joined line up to which there are pixels from here on.
+    fn painted_until(&self) -> i64 {
+        let next = self.position().map_or(0, |position| position + 1);
+        let ahead = self.line();
+        let painted =
+            ahead.iter().skip(next).take_while(|node| self.view(**node).coarse.is_some()).count();
+        ((next + painted) * self.last_frame().max(1)) as i64
     }
 
     /// Goes to the frame `at` of the joined line, where neighbouring clips share a frame.
@@ -299,22 +365,6 @@ impl Session {
     pub fn at(&self) -> i64 {
         let per_clip = self.last_frame().max(1) as i64;
         self.position().map_or(0, |p| p as i64 * per_clip + self.frame as i64)
-    }
-
-    /// The node of the clip stored under `key`, and whether it is the refined one.
-    pub fn node_of(&self, key: ClipKey) -> Option<(NodeId, bool)> {
-        self.views.iter().enumerate().find_map(|(index, view)| {
-            let node = NodeId(index as u32);
-            if node == Rollout::ROOT {
-                None
-            } else if view.refined_key == key {
-                Some((node, true))
-            } else if view.coarse_key == key {
-                Some((node, false))
-            } else {
-                None
-            }
-        })
     }
 
     /// Every node whose clip is stored under `key`: branches by seed share their coarse clip.

@@ -88,7 +88,8 @@ impl<'a> KeyButton<'a> {
         }
         if !self.key.is_empty() {
             let at = pos2(left + key_width / 2.0, rect.center().y);
-            let key_ink = if self.primary { theme.on_accent } else { theme.muted };
+            let filled = self.primary && self.enabled;
+            let key_ink = if filled { theme.on_accent } else { theme.muted };
             key_cap(ui, at, self.key, key_ink.gamma_multiply(if self.enabled { 1.0 } else { 0.6 }));
         }
         response.on_hover_cursor(CursorIcon::PointingHand)

@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use eframe::egui::{self, Rect};
-use eframe::egui_wgpu::{self, CallbackResources, CallbackTrait, ScreenDescriptor};
+use eframe::egui_wgpu;
 use engine::media::Clip;
+
+use super::gpu::{self, Renderer};
 
 /// Clips kept on the card beyond those just shown.
 const CLIPS_KEPT: usize = 48;
@@ -58,56 +60,22 @@ pub fn paint(
     if empty(&a) || b.as_ref().is_some_and(empty) || !rect.is_positive() {
         return;
     }
-    let callback = FrameCallback { id, rect, radius, b: b.unwrap_or_else(|| a.clone()), a, blend };
-    ui.painter().add(egui_wgpu::Callback::new_paint_callback(rect, callback));
+    let view = FrameView { id, rect, radius, b: b.unwrap_or_else(|| a.clone()), a, blend };
+    gpu::paint::<FrameRenderer>(ui, rect, view);
 }
 
 /// Makes [`paint`] possible on this card. Without it pictures stay blank.
 pub fn install(state: &egui_wgpu::RenderState) {
-    let renderer = FrameRenderer::new(&state.device, state.target_format);
-    state.renderer.write().callback_resources.insert(renderer);
+    gpu::install(state, FrameRenderer::new(&state.device, state.target_format));
 }
 
-struct FrameCallback {
+struct FrameView {
     id: u64,
     rect: Rect,
     radius: f32,
     a: Shot,
     b: Shot,
     blend: Blend,
-}
-
-impl CallbackTrait for FrameCallback {
-    fn prepare(
-        &self,
-        device: &wgpu::Device,
-        queue: &wgpu::Queue,
-        screen: &ScreenDescriptor,
-        _encoder: &mut wgpu::CommandEncoder,
-        resources: &mut CallbackResources,
-    ) -> Vec<wgpu::CommandBuffer> {
-        if let Some(renderer) = resources.get_mut::<FrameRenderer>() {
-            renderer.prepare(device, queue, self, screen.pixels_per_point);
-        }
-        Vec::new()
-    }
-
-    fn paint(
-        &self,
-        _info: egui::PaintCallbackInfo,
-        pass: &mut wgpu::RenderPass<'static>,
-        resources: &CallbackResources,
-    ) {
-        let Some(renderer) = resources.get::<FrameRenderer>() else {
-            return;
-        };
-        let Some(bindings) = renderer.views.get(&self.id) else {
-            return;
-        };
-        pass.set_pipeline(&renderer.pipeline);
-        pass.set_bind_group(0, bindings, &[]);
-        pass.draw(0..3, 0..1);
-    }
 }
 
 struct Uploaded {
@@ -146,7 +114,7 @@ impl FrameRenderer {
         let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label: Some("frame"),
             entries: &[
-                super::gpu::uniform_entry(wgpu::ShaderStages::FRAGMENT),
+                gpu::uniform_entry(wgpu::ShaderStages::FRAGMENT),
                 texture(1),
                 texture(2),
                 wgpu::BindGroupLayoutEntry {
@@ -157,7 +125,7 @@ impl FrameRenderer {
                 },
             ],
         });
-        let pipeline = super::gpu::pipeline(device, "frame", &module, &layout, &[], format);
+        let pipeline = gpu::pipeline(device, "frame", &module, &layout, &[], format);
         let sampler = device.create_sampler(&wgpu::SamplerDescriptor {
             label: Some("frame"),
             mag_filter: wgpu::FilterMode::Linear,
@@ -175,44 +143,10 @@ impl FrameRenderer {
         }
     }
 
-    fn prepare(
-        &mut self,
-        device: &wgpu::Device,
-        queue: &wgpu::Queue,
-        callback: &FrameCallback,
-        pixels_per_point: f32,
-    ) {
-        self.clock += 1;
-        let [a, b] = [&callback.a, &callback.b].map(|shot| self.upload(device, queue, &shot.clip));
-        self.forget_old();
-        let uniform =
-            super::gpu::uniform_buffer(device, queue, &self.settings(callback, pixels_per_point));
-        let bindings = device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("frame"),
-            layout: &self.layout,
-            entries: &[
-                wgpu::BindGroupEntry { binding: 0, resource: uniform.as_entire_binding() },
-                wgpu::BindGroupEntry {
-                    binding: 1,
-                    resource: wgpu::BindingResource::TextureView(&a),
-                },
-                wgpu::BindGroupEntry {
-                    binding: 2,
-                    resource: wgpu::BindingResource::TextureView(&b),
-                },
-                wgpu::BindGroupEntry {
-                    binding: 3,
-                    resource: wgpu::BindingResource::Sampler(&self.sampler),
-                },
-            ],
-        });
-        self.views.insert(callback.id, bindings);
-    }
-
     /// The uniform block of the shader, word by word.
-    fn settings(&self, callback: &FrameCallback, pixels_per_point: f32) -> [u32; 12] {
-        let rect = callback.rect * pixels_per_point;
-        let (mode, split, gain) = match callback.blend {
+    fn settings(&self, view: &FrameView, pixels_per_point: f32) -> [u32; 12] {
+        let rect = view.rect * pixels_per_point;
+        let (mode, split, gain) = match view.blend {
             Blend::Single => (0, 1.0, 1.0),
             Blend::Wipe(split) => (1, split, 1.0),
             Blend::Difference(gain) => (2, 1.0, gain),
@@ -224,12 +158,12 @@ impl FrameRenderer {
             f(rect.width()),
             f(rect.height()),
             f(split),
-            f(callback.radius * pixels_per_point),
+            f(view.radius * pixels_per_point),
             f(gain),
             f(if self.linear_target { 1.0 } else { 0.0 }),
             mode,
-            callback.a.frame as u32,
-            callback.b.frame as u32,
+            view.a.frame as u32,
+            view.b.frame as u32,
             0,
         ]
     }
@@ -257,6 +191,52 @@ impl FrameRenderer {
             let Some((&name, _)) = oldest else { return };
             self.clips.remove(&name);
         }
+    }
+}
+
+impl Renderer for FrameRenderer {
+    type Drawable = FrameView;
+
+    fn prepare(
+        &mut self,
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        view: &FrameView,
+        pixels_per_point: f32,
+    ) {
+        self.clock += 1;
+        let [a, b] = [&view.a, &view.b].map(|shot| self.upload(device, queue, &shot.clip));
+        self.forget_old();
+        let uniform = gpu::uniform_buffer(device, queue, &self.settings(view, pixels_per_point));
+        let bindings = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("frame"),
+            layout: &self.layout,
+            entries: &[
+                wgpu::BindGroupEntry { binding: 0, resource: uniform.as_entire_binding() },
+                wgpu::BindGroupEntry {
+                    binding: 1,
+                    resource: wgpu::BindingResource::TextureView(&a),
+                },
+                wgpu::BindGroupEntry {
+                    binding: 2,
+                    resource: wgpu::BindingResource::TextureView(&b),
+                },
+                wgpu::BindGroupEntry {
+                    binding: 3,
+                    resource: wgpu::BindingResource::Sampler(&self.sampler),
+                },
+            ],
+        });
+        self.views.insert(view.id, bindings);
+    }
+
+    fn draw(&self, view: &FrameView, pass: &mut wgpu::RenderPass<'static>) {
+        let Some(bindings) = self.views.get(&view.id) else {
+            return;
+        };
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, bindings, &[]);
+        pass.draw(0..3, 0..1);
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use eframe::egui::{self, Color32, Pos2, Rect, Vec2};
-use eframe::egui_wgpu::{self, CallbackResources, CallbackTrait, ScreenDescriptor};
+use eframe::egui_wgpu;
+
+use super::gpu::{self, Renderer};
 
 /// How far from a point a click still means it, points.
 pub const PICK_RADIUS: f32 = 14.0;
@@ -76,61 +78,40 @@ pub fn pick(positions: &[[f32; 2]], camera: &Camera, rect: Rect, pointer: Pos2) 
         .map(|(index, _)| index)
 }
 
+/// The points inside a line on the screen, whose ends are taken as joined.
+pub fn enclosed(positions: &[[f32; 2]], camera: &Camera, rect: Rect, line: &[Pos2]) -> Vec<usize> {
+    let bounds = Rect::from_points(line);
+    let inside = |at: Pos2| {
+        // A ray to the right leaves the area through an odd number of edges.
+        let edges = line.iter().zip(line.iter().cycle().skip(1));
+        let crossed = edges.filter(|(a, b)| {
+            (a.y > at.y) != (b.y > at.y) && at.x < (b.x - a.x) * (at.y - a.y) / (b.y - a.y) + a.x
+        });
+        bounds.contains(at) && crossed.count() % 2 == 1
+    };
+    let points = positions.iter().enumerate();
+    points.filter(|(_, at)| inside(camera.screen(rect, **at))).map(|(index, _)| index).collect()
+}
+
 /// Paints the points into `rect`. `id` must differ between plots of one window.
 pub fn paint(ui: &egui::Ui, id: u64, rect: Rect, camera: Camera, radius: f32, points: Arc<Points>) {
     if points.positions.is_empty() || !rect.is_positive() {
         return;
     }
-    let callback = ScatterCallback { id, rect, camera, radius, points };
-    ui.painter().add(egui_wgpu::Callback::new_paint_callback(rect, callback));
+    gpu::paint::<ScatterRenderer>(ui, rect, Scatter { id, rect, camera, radius, points });
 }
 
 /// Makes [`paint`] possible on this card. Without it plots stay blank.
 pub fn install(state: &egui_wgpu::RenderState) {
-    let renderer = ScatterRenderer::new(&state.device, state.target_format);
-    state.renderer.write().callback_resources.insert(renderer);
+    gpu::install(state, ScatterRenderer::new(&state.device, state.target_format));
 }
 
-struct ScatterCallback {
+struct Scatter {
     id: u64,
     rect: Rect,
     camera: Camera,
     radius: f32,
     points: Arc<Points>,
-}
-
-impl CallbackTrait for ScatterCallback {
-    fn prepare(
-        &self,
-        device: &wgpu::Device,
-        queue: &wgpu::Queue,
-        screen: &ScreenDescriptor,
-        _encoder: &mut wgpu::CommandEncoder,
-        resources: &mut CallbackResources,
-    ) -> Vec<wgpu::CommandBuffer> {
-        if let Some(renderer) = resources.get_mut::<ScatterRenderer>() {
-            renderer.prepare(device, queue, self, screen.pixels_per_point);
-        }
-        Vec::new()
-    }
-
-    fn paint(
-        &self,
-        _info: egui::PaintCallbackInfo,
-        pass: &mut wgpu::RenderPass<'static>,
-        resources: &CallbackResources,
-    ) {
-        let Some(renderer) = resources.get::<ScatterRenderer>() else {
-            return;
-        };
-        let Some(plot) = renderer.plots.get(&self.id) else {
-            return;
-        };
-        pass.set_pipeline(&renderer.pipeline);
-        pass.set_bind_group(0, &plot.bindings, &[]);
-        pass.set_vertex_buffer(0, plot.vertices.slice(..));
-        pass.draw(0..6, 0..plot.points.positions.len() as u32);
-    }
 }
 
 struct Plot {
@@ -154,7 +135,7 @@ impl ScatterRenderer {
         });
         let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label: Some("scatter"),
-            entries: &[super::gpu::uniform_entry(wgpu::ShaderStages::VERTEX_FRAGMENT)],
+            entries: &[gpu::uniform_entry(wgpu::ShaderStages::VERTEX_FRAGMENT)],
         });
         let attributes = wgpu::vertex_attr_array![0 => Float32x2, 1 => Unorm8x4];
         let vertices = [Some(wgpu::VertexBufferLayout {
@@ -162,42 +143,15 @@ impl ScatterRenderer {
             step_mode: wgpu::VertexStepMode::Instance,
             attributes: &attributes,
         })];
-        let pipeline = super::gpu::pipeline(device, "scatter", &module, &layout, &vertices, format);
+        let pipeline = gpu::pipeline(device, "scatter", &module, &layout, &vertices, format);
         Self { pipeline, layout, linear_target: format.is_srgb(), plots: HashMap::new() }
     }
 
-    fn prepare(
-        &mut self,
-        device: &wgpu::Device,
-        queue: &wgpu::Queue,
-        callback: &ScatterCallback,
-        pixels_per_point: f32,
-    ) {
-        let settings = self.settings(callback, pixels_per_point);
-        let uniform = super::gpu::uniform_buffer(device, queue, &settings);
-        let bindings = device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("scatter"),
-            layout: &self.layout,
-            entries: &[wgpu::BindGroupEntry { binding: 0, resource: uniform.as_entire_binding() }],
-        });
-        match self.plots.get_mut(&callback.id) {
-            Some(plot) if Arc::ptr_eq(&plot.points, &callback.points) => plot.bindings = bindings,
-            _ => {
-                let plot = Plot {
-                    points: callback.points.clone(),
-                    vertices: upload_points(device, queue, &callback.points),
-                    bindings,
-                };
-                self.plots.insert(callback.id, plot);
-            }
-        }
-    }
-
     /// The uniform block of the shader, word by word.
-    fn settings(&self, callback: &ScatterCallback, pixels_per_point: f32) -> [u32; 12] {
-        let rect = callback.rect;
-        let origin = (callback.camera.screen(rect, [0.0, 0.0]) - rect.min) * pixels_per_point;
-        let scale = callback.camera.scale * pixels_per_point;
+    fn settings(&self, scatter: &Scatter, pixels_per_point: f32) -> [u32; 12] {
+        let rect = scatter.rect;
+        let origin = (scatter.camera.screen(rect, [0.0, 0.0]) - rect.min) * pixels_per_point;
+        let scale = scatter.camera.scale * pixels_per_point;
         let linear = if self.linear_target { 1.0 } else { 0.0 };
         [
             rect.min.x * pixels_per_point,
@@ -208,12 +162,53 @@ impl ScatterRenderer {
             -scale,
             origin.x,
             origin.y,
-            callback.radius * pixels_per_point,
+            scatter.radius * pixels_per_point,
             linear,
             0.0,
             0.0,
         ]
         .map(f32::to_bits)
+    }
+}
+
+impl Renderer for ScatterRenderer {
+    type Drawable = Scatter;
+
+    fn prepare(
+        &mut self,
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        scatter: &Scatter,
+        pixels_per_point: f32,
+    ) {
+        let settings = self.settings(scatter, pixels_per_point);
+        let uniform = gpu::uniform_buffer(device, queue, &settings);
+        let bindings = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("scatter"),
+            layout: &self.layout,
+            entries: &[wgpu::BindGroupEntry { binding: 0, resource: uniform.as_entire_binding() }],
+        });
+        match self.plots.get_mut(&scatter.id) {
+            Some(plot) if Arc::ptr_eq(&plot.points, &scatter.points) => plot.bindings = bindings,
+            _ => {
+                let plot = Plot {
+                    points: scatter.points.clone(),
+                    vertices: upload_points(device, queue, &scatter.points),
+                    bindings,
+                };
+                self.plots.insert(scatter.id, plot);
+            }
+        }
+    }
+
+    fn draw(&self, scatter: &Scatter, pass: &mut wgpu::RenderPass<'static>) {
+        let Some(plot) = self.plots.get(&scatter.id) else {
+            return;
+        };
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &plot.bindings, &[]);
+        pass.set_vertex_buffer(0, plot.vertices.slice(..));
+        pass.draw(0..6, 0..plot.points.positions.len() as u32);
     }
 }
 
@@ -259,6 +254,27 @@ mod tests {
         camera.zoom(plot(), anchor, 2.5);
         assert!(camera.screen(plot(), at).distance(anchor) < 1e-3);
         assert_eq!(camera.scale, 25.0);
+    }
+
+    #[test]
+    fn a_line_encloses_what_lies_within_it() {
+        let positions = [[0.0, 0.0], [2.0, 0.0], [4.0, 0.0], [2.0, 3.0]];
+        let camera = Camera { centre: [2.0, 1.0], scale: 10.0 };
+        // A U around the first and the third point: the second lies in its opening.
+        let corners = [
+            [-1.0, 2.0],
+            [-1.0, -2.0],
+            [5.0, -2.0],
+            [5.0, 2.0],
+            [3.0, 2.0],
+            [3.0, -1.0],
+            [1.0, -1.0],
+            [1.0, 2.0],
+        ];
+        let line = corners.map(|at| camera.screen(plot(), at));
+        assert_eq!(enclosed(&positions, &camera, plot(), &line), [0, 2]);
+        assert!(enclosed(&positions, &camera, plot(), &line[..2]).is_empty());
+        assert!(enclosed(&positions, &camera, plot(), &[]).is_empty());
     }
 
     #[test]

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::craft::Task;
-use engine::pack::PackId;
+use engine::gpu::DeviceChoice;
+use engine::pack::{PackId, PackSource};
 use engine::rollout::{
-    Candidate, ClipKey, ClipQuality, CodePrediction, Path, Sampling, Stage, StoredClip,
+    Candidate, ClipKey, ClipQuality, CodePrediction, NewClip, Path, Sampling, Stage, StoredClip,
 };
 use engine::worker::{Event, JobId, PackSummary, Progress, Request};
-use videoworld_studio::studio::Engine;
+use videoworld_studio::studio::world::Drawing;
+use videoworld_studio::studio::{Engine, Parts, Studio, StudioOptions};
 
 use super::scene;
 
@@ -41,6 +43,7 @@ pub struct Script {
     pub coarse_decodes: usize,
     pub refined_decodes: usize,
     pub restarts: usize,
+    pub paused: bool,
     store: HashMap<ClipKey, StoredClip>,
     open: HashSet<JobId>,
     next_job: u64,
@@ -58,6 +61,7 @@ impl Default for Script {
             coarse_decodes: 0,
             refined_decodes: 0,
             restarts: 0,
+            paused: false,
             store: HashMap::new(),
             open: HashSet::new(),
             next_job: 0,
@@ -69,6 +73,26 @@ pub type Shared = Rc<RefCell<Script>>;
 
 /// The window's end of the script.
 pub struct FakeEngine(pub Shared);
+
+/// A window that remembers nothing.
+pub fn options() -> StudioOptions {
+    StudioOptions {
+        frame: None,
+        pack: PackSource::Embedded,
+        device: DeviceChoice::Cpu,
+        settings: None,
+        sessions: None,
+    }
+}
+
+/// A window on a scripted engine and a painted world.
+pub fn studio(cc: &eframe::CreationContext<'_>, script: &Shared, options: StudioOptions) -> Studio {
+    let parts = Parts {
+        engine: Box::new(FakeEngine(script.clone())),
+        drawing: Drawing::start(scene::PaintedWorld, || {}),
+    };
+    Studio::new(cc, parts, options)
+}
 
 pub fn pack() -> PackSummary {
     PackSummary {
@@ -126,7 +150,8 @@ impl Script {
                 let predictions = predictions(path.clips.len(), &fixed, sampling.seed);
                 let codes = predictions.iter().map(|p| p.code).collect();
                 let seed = sampling.seed;
-                self.events.push_back(Event::Predicted { job, parent, origin, predictions, seed });
+                let clip = NewClip { origin, predictions, seed };
+                self.events.push_back(Event::Predicted { job, parent, clip });
                 self.coarse(job, &path.then(codes, seed));
             }
             Request::Coarse { path, .. } => self.coarse(job, &path),
@@ -229,6 +254,15 @@ impl Engine for FakeEngine {
         let open: Vec<JobId> = self.0.borrow().open.iter().copied().collect();
         for job in open {
             self.cancel(job);
+        }
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        let mut script = self.0.borrow_mut();
+        script.paused = paused;
+        let running = script.open.iter().next().copied();
+        if let Some(job) = running.filter(|_| paused) {
+            script.events.push_back(Event::Held { job });
         }
     }
 

@@ -8,31 +8,18 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use engine::rollout::{NodeId, Rollout};
 use engine::worker::Request;
-use videoworld_studio::studio::world::Drawing;
-use videoworld_studio::studio::{Parts, Studio, StudioOptions};
+use videoworld_studio::studio::{Studio, StudioOptions};
 
-use crate::fake::{FakeEngine, Refining, Shared};
-use crate::scene;
+use crate::fake::{Refining, Shared, options, studio};
 
-fn open(script: &Shared) -> Harness<'static, Studio> {
+/// A window with its gallery drawn.
+pub fn open(script: &Shared, options: StudioOptions) -> Harness<'static, Studio> {
     let shared = Rc::clone(script);
     let mut harness = Harness::builder()
         .with_size([1600.0, 1000.0])
         .with_max_steps(60)
         .with_step_dt(1.0 / 16.0)
-        .build_eframe(move |cc| {
-            let parts = Parts {
-                engine: Box::new(FakeEngine(shared)),
-                drawing: Drawing::start(scene::PaintedWorld, || {}),
-            };
-            let options = StudioOptions {
-                frame: None,
-                pack: engine::pack::PackSource::Embedded,
-                device: engine::gpu::DeviceChoice::Cpu,
-                settings: None,
-            };
-            Studio::new(cc, parts, options)
-        });
+        .build_eframe(move |cc| studio(cc, &shared, options));
     for _ in 0..200 {
         harness.run_steps(1);
         if harness.state().model().gallery.len() == 15 {
@@ -44,8 +31,8 @@ fn open(script: &Shared) -> Harness<'static, Studio> {
 }
 
 /// A window with a rollout begun from the first frame of the gallery.
-fn started(script: &Shared) -> Harness<'static, Studio> {
-    let mut harness = open(script);
+pub fn started(script: &Shared) -> Harness<'static, Studio> {
+    let mut harness = open(script, options());
     harness.get_by_label("Start Paper airplane, environment 1").click();
     harness.run_steps(4);
     assert!(harness.state().model().session.is_some(), "a click on a frame starts a rollout");
@@ -53,12 +40,12 @@ fn started(script: &Shared) -> Harness<'static, Studio> {
 }
 
 /// Presses a key and lets the clip play.
-fn press(harness: &mut Harness<'_, Studio>, key: Key) {
+pub fn press(harness: &mut Harness<'_, Studio>, key: Key) {
     harness.key_press(key);
     harness.run_steps(50);
 }
 
-fn place(harness: &Harness<'_, Studio>) -> (NodeId, usize) {
+pub fn place(harness: &Harness<'_, Studio>) -> (NodeId, usize) {
     let session = harness.state().model().session.as_ref().expect("a rollout was begun");
     (session.current(), session.rollout.nodes().len())
 }
@@ -215,19 +202,9 @@ fn a_pack_that_cannot_be_opened_says_why() {
     let script = Shared::default();
     script.borrow_mut().pack_error = Some("dit.safetensors is damaged".to_owned());
     let shared = Rc::clone(&script);
-    let mut harness = Harness::builder().with_size([1280.0, 720.0]).build_eframe(move |cc| {
-        let parts = Parts {
-            engine: Box::new(FakeEngine(shared)),
-            drawing: Drawing::start(scene::PaintedWorld, || {}),
-        };
-        let options = StudioOptions {
-            frame: None,
-            pack: engine::pack::PackSource::Embedded,
-            device: engine::gpu::DeviceChoice::Cpu,
-            settings: None,
-        };
-        Studio::new(cc, parts, options)
-    });
+    let mut harness = Harness::builder()
+        .with_size([1280.0, 720.0])
+        .build_eframe(move |cc| studio(cc, &shared, options()));
     harness.run_steps(3);
     assert!(harness.get_all_by_label_contains("dit.safetensors is damaged").count() >= 1);
     harness.get_by_label("Open pack…");

@@ -2,6 +2,10 @@
 
 mod fake;
 mod flow;
+mod menu;
 mod panels;
+mod player;
 mod scene;
+mod selection;
+mod sessions;
 mod snapshot;

@@ -1,19 +1,23 @@
 //! Every panel in its empty, working, ready and failed state, and the whole window, as pictures.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use eframe::egui::{self, vec2};
 use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable as _;
+use engine::worker::{Progress, Stage};
 use videoworld_studio::commands::Command;
 use videoworld_studio::panels::Panel;
-use videoworld_studio::studio::model::{Action, Compare, Model};
-use videoworld_studio::studio::world::Drawing;
-use videoworld_studio::studio::{Parts, Studio, StudioOptions};
+use videoworld_studio::studio::Studio;
+use videoworld_studio::studio::keeper::Kept;
+use videoworld_studio::studio::model::{Action, Compare, Model, Overlay};
+use videoworld_studio::studio::player::Mark;
 use videoworld_studio::theme::{self, ThemeChoice};
 use videoworld_studio::widgets::{frame_view, scatter};
 
-use crate::fake::{FakeEngine, Refining, Shared};
-use crate::{scene, snapshot};
+use crate::fake::{Refining, Shared, options, studio};
+use crate::snapshot;
 
 /// What the window is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,23 +34,6 @@ enum State {
 
 const STATES: [State; 4] = [State::Empty, State::Working, State::Ready, State::Failed];
 
-fn options() -> StudioOptions {
-    StudioOptions {
-        frame: None,
-        pack: engine::pack::PackSource::Embedded,
-        device: engine::gpu::DeviceChoice::Cpu,
-        settings: None,
-    }
-}
-
-fn studio(cc: &eframe::CreationContext<'_>, script: &Shared) -> Studio {
-    let parts = Parts {
-        engine: Box::new(FakeEngine(script.clone())),
-        drawing: Drawing::start(scene::PaintedWorld, || {}),
-    };
-    Studio::new(cc, parts, options())
-}
-
 /// A window brought into a state, not rendered.
 fn window(state: State, size: egui::Vec2, render: bool) -> Harness<'static, Studio> {
     let script = Shared::default();
@@ -60,7 +47,7 @@ fn window(state: State, size: egui::Vec2, render: bool) -> Harness<'static, Stud
         .with_step_dt(1.0 / 16.0)
         .with_render_cursor(false);
     let builder = if render { builder.wgpu() } else { builder };
-    let mut harness = builder.build_eframe(move |cc| studio(cc, &shared));
+    let mut harness = builder.build_eframe(move |cc| studio(cc, &shared, options()));
     for _ in 0..200 {
         harness.run_steps(1);
         let model = harness.state().model();
@@ -132,32 +119,105 @@ impl eframe::App for PanelHost {
     }
 }
 
+impl PanelHost {
+    fn open(mut studio: Studio) -> Harness<'static, Self> {
+        // Textures belong to the window they were made in.
+        studio.model_mut().thumbs = Default::default();
+        Harness::builder().with_render_cursor(false).wgpu().build_eframe(move |cc| {
+            theme::install_fonts(&cc.egui_ctx);
+            studio.model().theme.apply(&cc.egui_ctx);
+            if let Some(render) = &cc.wgpu_render_state {
+                frame_view::install(render);
+                scatter::install(render);
+            }
+            Self { studio, panel: Panel::ALL[0] }
+        })
+    }
+}
+
+/// Compares a panel with its picture; `Err` says what differs.
+fn shoot_panel(
+    harness: &mut Harness<'_, PanelHost>,
+    panel: Panel,
+    state: &str,
+) -> Result<(), String> {
+    harness.state_mut().panel = panel;
+    harness.set_size(panel.usual_size() + vec2(24.0, 24.0));
+    harness.run_steps(2);
+    let picture = harness.render().expect("software Vulkan renders");
+    snapshot::compare(&format!("{}_{state}", panel.id()), &picture)
+}
+
 #[test]
 fn panels_look_as_they_did() {
     let mut failures = Vec::new();
     for state in STATES {
-        let mut studio = window(state, vec2(1600.0, 1000.0), false).into_state();
-        // Textures belong to the window they were made in.
-        studio.model_mut().thumbs = Default::default();
-        let mut harness =
-            Harness::builder().with_render_cursor(false).wgpu().build_eframe(move |cc| {
-                theme::install_fonts(&cc.egui_ctx);
-                studio.model().theme.apply(&cc.egui_ctx);
-                if let Some(render) = &cc.wgpu_render_state {
-                    frame_view::install(render);
-                    scatter::install(render);
-                }
-                PanelHost { studio, panel: Panel::ALL[0] }
-            });
+        let studio = window(state, vec2(1600.0, 1000.0), false).into_state();
+        let mut harness = PanelHost::open(studio);
         for panel in Panel::ALL {
-            harness.state_mut().panel = panel;
-            harness.set_size(panel.usual_size() + vec2(24.0, 24.0));
-            harness.run_steps(2);
-            let picture = harness.render().expect("software Vulkan renders");
-            let name = format!("{}_{}", panel.id(), format!("{state:?}").to_lowercase());
-            failures.extend(snapshot::compare(&name, &picture).err());
+            let name = format!("{state:?}").to_lowercase();
+            failures.extend(shoot_panel(&mut harness, panel, &name).err());
         }
     }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// A window in which work is under way, and what that work says of itself.
+fn at_work(progress: Progress) -> Studio {
+    let mut studio = window(State::Working, vec2(1600.0, 1000.0), false).into_state();
+    let jobs = &mut studio.model_mut().jobs;
+    let running = jobs.running().expect("a clip is being refined").id;
+    jobs.get_mut(running).expect("it is running").progress = Some(progress);
+    studio
+}
+
+#[test]
+fn panels_look_as_they_did_in_states_of_their_own() {
+    let mut failures = Vec::new();
+    let mut shoot = |studio: Studio, panels: &[(Panel, &str)]| {
+        let mut harness = PanelHost::open(studio);
+        for (panel, state) in panels {
+            failures.extend(shoot_panel(&mut harness, *panel, state).err());
+        }
+    };
+    let size = vec2(1600.0, 1000.0);
+    let mut harness = window(State::Ready, size, false);
+    act(&mut harness, Action::SetMark(Mark::In, 6));
+    act(&mut harness, Action::SetMark(Mark::Out, 27));
+    act(&mut harness, Action::Run(Command::ToggleLoop));
+    let session = harness.state().model().session.as_ref().expect("a rollout is there");
+    let saved = Arc::new(session.saved());
+    shoot(harness.into_state(), &[(Panel::Timeline, "marked"), (Panel::Transport, "marked")]);
+
+    let mut harness = window(State::Empty, size, false);
+    harness.state_mut().model_mut().last_session = Some(Kept { path: "kept.json".into(), saved });
+    shoot(harness.into_state(), &[(Panel::Gallery, "last_session")]);
+
+    let mut harness = window(State::Working, size, false);
+    act(&mut harness, Action::Run(Command::PauseWork));
+    shoot(harness.into_state(), &[(Panel::JobBar, "paused")]);
+    let progress = |stage, done, total| Progress { stage, done, total, left: None };
+    shoot(at_work(progress(Stage::WarmingUp, 0, 1)), &[(Panel::JobBar, "warming_up")]);
+    shoot(at_work(progress(Stage::DecodingVideo, 3, 5)), &[(Panel::JobBar, "decoding")]);
+
+    let mut harness = window(State::Ready, size, false);
+    act(&mut harness, Action::SelectPoints((100..400).collect()));
+    let picture_is_missing = |harness: &Harness<'_, Studio>| {
+        let model = harness.state().model();
+        let selection = model.map.selection.as_ref().expect("points are selected");
+        let clip_of = |point: usize| model.map.map.points[point].clip;
+        let drawn =
+            |point: usize| model.map.clips.get(&clip_of(point)).is_some_and(|c| c.is_some());
+        !selection.clips.iter().all(|(point, _)| drawn(*point))
+    };
+    for _ in 0..200 {
+        harness.run_steps(1);
+        if !picture_is_missing(&harness) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    shoot(harness.into_state(), &[(Panel::Selection, "lasso"), (Panel::Map, "lasso")]);
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
@@ -193,8 +253,18 @@ fn the_window_looks_as_it_did() {
     shoot(&mut harness, "window_palette");
     act(&mut harness, Action::Run(Command::Keys));
     shoot(&mut harness, "window_keys");
+    harness.state_mut().model_mut().view.overlay = Overlay::None;
+    act(&mut harness, Action::SelectPoints((0..200).collect()));
+    for _ in 0..60 {
+        harness.run_steps(1);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    shoot(&mut harness, "window_selection");
     let mut harness = window(State::Ready, vec2(1280.0, 720.0), true);
     shoot(&mut harness, "window_small");
+    harness.get_by_label("Rollout").click();
+    harness.run_steps(2);
+    shoot(&mut harness, "window_menu");
     let mut harness = window(State::Failed, vec2(1280.0, 720.0), true);
     shoot(&mut harness, "window_failed");
     assert!(failures.is_empty(), "{}", failures.join("\n"));

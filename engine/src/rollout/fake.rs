@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use burn::tensor::{Device, Tensor};
 
-use super::{CodePrediction, Models, PackSummary, RefineRequest, RefineStep, Sampling};
+use super::{CodePrediction, GoOn, Models, PackSummary, RefineRequest, RefineStep, Sampling};
 use crate::craft::Task;
 use crate::media::{FrameSize, resize_bilinear};
 use crate::pack::PackId;
@@ -31,6 +31,8 @@ pub struct FakeModels {
     pub step_time: Duration,
     /// Panics when asked to refine a clip of these codes.
     pub panics_on: Option<Vec<u16>>,
+    /// Plays a device that compiles its kernels.
+    pub compiles: bool,
 }
 
 pub const FAKE_SIZE: FrameSize = FrameSize { height: 4, width: 8 };
@@ -62,6 +64,7 @@ impl FakeModels {
             calls,
             step_time: Duration::ZERO,
             panics_on: None,
+            compiles: false,
         }
     }
 }
@@ -87,6 +90,10 @@ impl Models for FakeModels {
 
     fn device(&self) -> &Device {
         &self.device
+    }
+
+    fn compiles(&self) -> bool {
+        self.compiles
     }
 
     fn predict(
@@ -138,11 +145,19 @@ impl Models for FakeModels {
         }
         let frames = self.pack.frames_per_clip;
         let by = mean(request.codes) + request.seed as f32 / 1000.0;
-        let preview = || resize_bilinear(request.coarse.clone(), FAKE_SIZE);
+        let preview = |go_on: GoOn<'_>| match go_on() {
+            ControlFlow::Continue(()) => Some(resize_bilinear(request.coarse.clone(), FAKE_SIZE)),
+            ControlFlow::Break(()) => None,
+        };
         for done in 1..=request.steps {
             std::thread::sleep(self.step_time);
             let step = RefineStep::Sampled { done, of: request.steps, preview: &preview };
             if on_step(step).is_break() {
+                return None;
+            }
+        }
+        for done in 0..=2 {
+            if on_step(RefineStep::Decoded { done, of: 2 }).is_break() {
                 return None;
             }
         }

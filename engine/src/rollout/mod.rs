@@ -12,11 +12,11 @@ mod session;
 mod store;
 mod tree;
 
-pub use models::{Models, PackSummary, RefineRequest, RefineStep};
+pub use models::{GoOn, Models, PackSummary, RefineRequest, RefineStep};
 pub use neural::PackModels;
 pub use picture::{PictureError, code_strip, map_picture};
 pub use runner::{RunError, Runner};
 pub use sampling::{Candidate, ClipQuality, Sampling, Stage, Unwatched, Watch};
 pub use session::{Session, SessionError};
 pub use store::{ClipStore, Decodes, HostVideo, StoredClip};
-pub use tree::{ClipChoice, ClipKey, CodePrediction, Node, NodeId, Origin, Path, Rollout};
+pub use tree::{ClipChoice, ClipKey, CodePrediction, NewClip, Node, NodeId, Origin, Path, Rollout};

@@ -80,11 +80,15 @@ pub struct RefineRequest<'a> {
     pub guidance: f32,
 }
 
+/// Asked between the steps of a decode whether to go on.
+pub type GoOn<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
+
 /// One finished step of refining a clip.
 pub enum RefineStep<'a> {
-    /// `preview` decodes the sampler's current estimate to `[1, 3, frames, height, width]`.
-    Sampled { done: usize, of: usize, preview: &'a dyn Fn() -> Tensor<5> },
-    /// The latents are done and being turned into frames.
+    /// `preview` decodes the sampler's current estimate to `[1, 3, frames, height, width]`, or to
+    /// `None` when it was stopped.
+    Sampled { done: usize, of: usize, preview: &'a dyn Fn(GoOn<'_>) -> Option<Tensor<5>> },
+    /// The latents are done, and `done` of their `of` steps are turned into frames.
     Decoded { done: usize, of: usize },
 }
 
@@ -93,6 +97,9 @@ pub trait Models {
     fn pack(&self) -> &Arc<PackSummary>;
 
     fn device(&self) -> &Device;
+
+    /// Whether the device compiles kernels when they first run.
+    fn compiles(&self) -> bool;
 
     /// Predicts the codes of the clip after `prefix`, with those in `fixed` set at their positions
     /// in the clip; `None` when `on_code`, which hears of each code decided, stopped it.

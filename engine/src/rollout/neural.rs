@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 
-use super::{CodePrediction, Models, PackSummary, RefineRequest, RefineStep, Sampling};
+use super::{CodePrediction, GoOn, Models, PackSummary, RefineRequest, RefineStep, Sampling};
 use crate::craft::Task;
 use crate::gpu::Chosen;
 use crate::pack::{Networks, Pack, PackError};
@@ -17,6 +17,7 @@ pub struct PackModels {
     networks: Networks,
     summary: Arc<PackSummary>,
     top_p: f32,
+    compiles: bool,
 }
 
 impl PackModels {
@@ -28,7 +29,14 @@ impl PackModels {
         let networks = pack.load(&chosen.device)?;
         let summary = summary(pack, networks.planner.as_ref(), chosen.description.clone());
         let top_p = pack.manifest.sampler.top_p;
-        Ok(Self { networks, summary: Arc::new(summary), top_p })
+        Ok(Self { networks, summary: Arc::new(summary), top_p, compiles: chosen.compiles })
+    }
+
+    /// Waits until the device has done what it was given: a card only queues it, and a step that
+    /// is queued is neither finished nor can it be stopped. A device that fails here fails at the
+    /// next read as well, where it is told.
+    fn settle(&self) {
+        self.networks.device.sync().ok();
     }
 }
 
@@ -68,6 +76,10 @@ impl Models for PackModels {
 
     fn device(&self) -> &Device {
         &self.networks.device
+    }
+
+    fn compiles(&self) -> bool {
+        self.compiles
     }
 
     fn predict(
@@ -112,17 +124,23 @@ impl Models for PackModels {
             noise_seed: (request.seed ^ (request.seed >> 32)) as u32,
         };
         let latents = vdm.sample(&sample, |at| {
-            let preview = || vdm.vae.decode(at.x0.clone());
+            self.settle();
+            let preview = |go_on: GoOn<'_>| {
+                vdm.vae.decode_watched(at.x0.clone(), |_, _| {
+                    self.settle();
+                    go_on()
+                })
+            };
             on_step(RefineStep::Sampled { done: at.step, of: at.of, preview: &preview })
         })?;
-        if on_step(RefineStep::Decoded { done: 0, of: 1 }).is_break() {
+        let of = sample.latent_steps;
+        if on_step(RefineStep::Decoded { done: 0, of }).is_break() {
             return None;
         }
-        let video = vdm.vae.decode(latents);
-        match on_step(RefineStep::Decoded { done: 1, of: 1 }) {
-            ControlFlow::Continue(()) => Some(video),
-            ControlFlow::Break(()) => None,
-        }
+        vdm.vae.decode_watched(latents, |done, of| {
+            self.settle();
+            on_step(RefineStep::Decoded { done, of })
+        })
     }
 
     fn encode(&self, clip: Tensor<5>) -> Vec<u16> {
@@ -213,24 +231,44 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_between_sampler_steps_keeps_the_coarse_clip() {
-        struct StopAt(usize);
+    fn cancelling_between_the_steps_of_sampler_and_decoder_keeps_the_coarse_clip() {
+        /// Stops at a step and writes down all it heard.
+        struct StopAt(Stage, usize, Vec<(Stage, usize, usize)>);
         impl Watch for StopAt {
-            fn step(&mut self, stage: Stage, done: usize, _: usize) -> ControlFlow<()> {
-                match stage {
-                    Stage::Refining if done == self.0 => ControlFlow::Break(()),
-                    _ => ControlFlow::Continue(()),
+            fn step(&mut self, stage: Stage, done: usize, of: usize) -> ControlFlow<()> {
+                self.2.push((stage, done, of));
+                if (stage, done) == (self.0, self.1) {
+                    return ControlFlow::Break(());
                 }
+                ControlFlow::Continue(())
             }
             fn clip_ready(&mut self, _: ClipKey, _: ClipQuality) {}
         }
         let (_dir, pack, runner) = runner();
         let path = start(runner.pack()).then(vec![1, 2, 3, 4], 0);
         let sampling = runner.pack().sampling.clone();
-        let stopped = runner.refine(&path, &sampling, &mut StopAt(2));
-        assert_eq!(stopped, Err(RunError::Cancelled));
-        let store = runner.store();
-        assert!(store.get(ClipKey::coarse(&pack.id, &path)).is_some());
-        assert_eq!(store.decodes(), Decodes { coarse: 1, refined: 0 });
+        // Five frames are two latent steps, so one is left when the second stop comes.
+        for (stage, done, of) in
+            [(Stage::Refining, 2, sampling.refine_steps), (Stage::DecodingVideo, 1, 2)]
+        {
+            let mut watch = StopAt(stage, done, Vec::new());
+            let stopped = runner.refine(&path, &sampling, &mut watch);
+            assert_eq!(stopped, Err(RunError::Cancelled));
+            let (last_stage, last_done, last_of) = *watch.2.last().unwrap();
+            assert_eq!((last_stage, last_done), (stage, done), "nothing is done after the stop");
+            assert!(last_of >= of, "{last_of} steps of {stage:?}");
+            let store = runner.store();
+            assert!(store.get(ClipKey::coarse(&pack.id, &path)).is_some());
+            assert_eq!(store.decodes(), Decodes { coarse: 1, refined: 0 });
+        }
+        let mut whole = StopAt(Stage::EncodingVideo, 0, Vec::new());
+        runner.refine(&path, &sampling, &mut whole).unwrap();
+        let decoded: Vec<_> =
+            whole.2.iter().filter(|(stage, ..)| *stage == Stage::DecodingVideo).collect();
+        assert_eq!(decoded.len(), 3, "{decoded:?}");
+        assert!(
+            whole.2.iter().all(|(stage, ..)| *stage != Stage::WarmingUp),
+            "a processor is warm"
+        );
     }
 }

@@ -228,7 +228,7 @@ mod tests {
     use crate::atlas::{ReferenceClip, UmapSettings};
     use crate::craft::{Split, Task};
     use crate::rollout::fake::{FAKE_SIZE, FakeModels};
-    use crate::rollout::{CodePrediction, Origin, Rollout};
+    use crate::rollout::{CodePrediction, NewClip, Origin, Rollout};
 
     fn colours(frame: &Frame) -> usize {
         frame.pixels().map(|p| p.0).collect::<std::collections::HashSet<_>>().len()
@@ -241,7 +241,8 @@ mod tests {
         let mut rollout = Rollout::new(start, "test", Task::Boat);
         let mut predictions: Vec<_> = [3, 7, 11, 19].map(CodePrediction::recorded).into();
         predictions[1].probability = 0.5;
-        let id = rollout.grow(Rollout::ROOT, Origin::Policy, predictions, 0);
+        let clip = NewClip { origin: Origin::Policy, predictions, seed: 0 };
+        let id = rollout.grow(Rollout::ROOT, clip);
         let strip = code_strip("Rollout", &[rollout.node(id)], &pack).unwrap();
         assert_eq!(strip.height() as i32, HEADER + 2 * CELL.1 + MARGIN);
         for idx in 0..4 {

@@ -1,5 +1,10 @@
 //! Computes the clips of a rollout, each of them once.
 
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -45,11 +50,26 @@ pub struct Runner {
     store: ClipStore,
     /// Previews decoded while one clip is sampled, evenly spread.
     previews_per_clip: usize,
+    /// Stages whose kernels are compiled.
+    warm: RefCell<HashSet<Stage>>,
 }
 
 impl Runner {
     pub fn new(models: Box<dyn Models>, store: ClipStore, previews_per_clip: usize) -> Self {
-        Self { models, store, previews_per_clip }
+        Self { models, store, previews_per_clip, warm: RefCell::default() }
+    }
+
+    /// Whether `stage` runs for the first time on a device that has to compile its kernels.
+    fn is_cold(&self, stage: Stage) -> bool {
+        self.models.compiles() && self.warm.borrow_mut().insert(stage)
+    }
+
+    /// Says that `stage` begins. Where it is cold, what is waited for until its first step is
+    /// done is the warming up.
+    fn begin(&self, watch: &mut dyn Watch, stage: Stage, total: usize) -> Result<(), RunError> {
+        let (stage, total) =
+            if self.is_cold(stage) { (Stage::WarmingUp, 1) } else { (stage, total) };
+        progress(watch, stage, 0, total)
     }
 
     pub fn pack(&self) -> &Arc<PackSummary> {
@@ -91,7 +111,7 @@ impl Runner {
         }
         let total = pack.codes_per_clip();
         let prefix: Vec<u16> = path.clips.iter().flat_map(|c| c.codes.iter().copied()).collect();
-        progress(watch, Stage::PredictingCodes, 0, total)?;
+        self.begin(watch, Stage::PredictingCodes, total)?;
         let first = self.coarse_start(path);
         let mut on_code = |idx| watch.step(Stage::PredictingCodes, idx + 1, total);
         self.models
@@ -219,7 +239,7 @@ impl Runner {
             return Err(RunError::VideoTooShort { found: frames.len(), wanted });
         }
         let mut codes = Vec::with_capacity(clips.len());
-        progress(watch, Stage::EncodingVideo, 0, clips.len())?;
+        self.begin(watch, Stage::EncodingVideo, clips.len())?;
         for clip in &clips {
             let video = media::tensor_from_frames(clip, self.models.device());
             codes.push(self.models.encode(media::resize_bilinear(video, pack.coarse_size())));
@@ -240,7 +260,7 @@ impl Runner {
             None => (0, self.coarse_start(path)),
         };
         let total = count - done;
-        progress(watch, Stage::PaintingCoarse, 0, total)?;
+        self.begin(watch, Stage::PaintingCoarse, total)?;
         let mut painted = None;
         for n in done + 1..=count {
             let video = self.models.coarse(first, &path.clips[n - 1].codes);
@@ -260,18 +280,26 @@ impl Runner {
         request: RefineRequest<'_>,
         watch: &mut dyn Watch,
     ) -> Result<Tensor<5>, RunError> {
-        progress(watch, Stage::Refining, 0, request.steps)?;
+        self.begin(watch, Stage::Refining, request.steps)?;
         let previews = self.previews_per_clip;
         let video = self.models.refine(request, &mut |step| match step {
             RefineStep::Sampled { done, of, preview } => {
                 watch.step(Stage::Refining, done, of)?;
                 // The last step's estimate is about to be decoded as the clip itself.
                 if done < of && (done * (previews + 1)) / of > ((done - 1) * (previews + 1)) / of {
-                    let frames = media::frames_from_tensor(preview());
-                    self.store.put_preview(key, frames, done, of);
+                    if self.is_cold(Stage::DecodingVideo) {
+                        watch.step(Stage::WarmingUp, 0, 1)?;
+                    }
+                    let Some(video) = preview(&mut || watch.step(Stage::Refining, done, of)) else {
+                        return ControlFlow::Break(());
+                    };
+                    self.store.put_preview(key, media::frames_from_tensor(video), done, of);
                     watch.clip_ready(key, ClipQuality::Preview { step: done, of });
                 }
                 ControlFlow::Continue(())
+            }
+            RefineStep::Decoded { done: 0, .. } if self.is_cold(Stage::DecodingVideo) => {
+                watch.step(Stage::WarmingUp, 0, 1)
             }
             RefineStep::Decoded { done, of } => watch.step(Stage::DecodingVideo, done, of),
         });
@@ -348,174 +376,4 @@ fn split_clips(frames: &[Frame], len: usize) -> Vec<Vec<&Frame>> {
         start += stride;
     }
     clips
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::Ordering;
-
-    use super::super::fake::{Calls, FAKE_SIZE, FakeModels};
-    use super::*;
-    use crate::craft::Task;
-    use crate::rollout::{Decodes, Unwatched};
-
-    fn runner(budget: usize) -> (Runner, Arc<Calls>) {
-        let calls = Arc::new(Calls::default());
-        let models = FakeModels::new(calls.clone());
-        (Runner::new(Box::new(models), ClipStore::new(budget), 3), calls)
-    }
-
-    fn start() -> Path {
-        let start = Frame::from_pixel(FAKE_SIZE.width, FAKE_SIZE.height, image::Rgb([60; 3]));
-        Path { start: Arc::new(start), task: Task::Boat, clips: Vec::new() }
-    }
-
-    fn sampling(temperature: f32, seed: u64) -> Sampling {
-        Sampling { temperature, seed, refine_steps: 8, guidance: 1.0 }
-    }
-
-    /// A watch that writes down what it is told and stops after a number of steps.
-    #[derive(Default)]
-    struct Log {
-        steps: Vec<(Stage, usize, usize)>,
-        ready: Vec<ClipQuality>,
-        stop_after: Option<usize>,
-    }
-
-    impl Watch for Log {
-        fn step(&mut self, stage: Stage, done: usize, total: usize) -> ControlFlow<()> {
-            self.steps.push((stage, done, total));
-            match self.stop_after {
-                Some(after) if self.steps.len() >= after => ControlFlow::Break(()),
-                _ => ControlFlow::Continue(()),
-            }
-        }
-
-        fn clip_ready(&mut self, _key: ClipKey, quality: ClipQuality) {
-            self.ready.push(quality);
-        }
-    }
-
-    #[test]
-    fn going_back_and_forth_decodes_nothing_twice() {
-        let (runner, _) = runner(1 << 20);
-        let two = start().then(vec![1, 2, 3, 4], 0).then(vec![5, 6, 7, 8], 0);
-        let branch = two.first_clips(1).then(vec![9, 9, 9, 9], 0);
-        for _ in 0..3 {
-            for path in [&two, &two.first_clips(1), &branch, &two] {
-                runner.coarse(path, &mut Unwatched).unwrap();
-                runner.refine(path, &sampling(0.0, 0), &mut Unwatched).unwrap();
-            }
-        }
-        assert_eq!(runner.store().decodes(), Decodes { coarse: 3, refined: 3 });
-        // Another seed paints other refined pixels on the same coarse clip.
-        let reseeded = two.first_clips(1).then(vec![5, 6, 7, 8], 1);
-        runner.refine(&reseeded, &sampling(0.0, 0), &mut Unwatched).unwrap();
-        assert_eq!(runner.store().decodes(), Decodes { coarse: 3, refined: 4 });
-    }
-
-    #[test]
-    fn a_chain_is_the_same_whether_clips_were_kept_or_not() {
-        let path = (0..4).fold(start(), |path, k| path.then(vec![10, 12, 14, 16 + k], 0));
-        let (roomy, _) = runner(1 << 20);
-        let (cramped, calls) = runner(0);
-        for n in 1..=4 {
-            roomy.refine(&path.first_clips(n), &sampling(0.0, 0), &mut Unwatched).unwrap();
-        }
-        let key = cramped.refine(&path, &sampling(0.0, 0), &mut Unwatched).unwrap();
-        let kept = |runner: &Runner| runner.store().get(key).unwrap().clip;
-        assert_eq!(kept(&roomy), kept(&cramped));
-        assert!(calls.coarse.load(Ordering::Relaxed) > 4, "nothing could be kept");
-        let last = kept(&roomy).last().unwrap().get_pixel(0, 0)[0];
-        assert!(last > 60, "the chain goes on from its own frames: {last}");
-    }
-
-    #[test]
-    fn cancelling_keeps_the_finished_clips() {
-        let (runner, _) = runner(1 << 20);
-        let path = start().then(vec![1; 4], 0).then(vec![2; 4], 0).then(vec![3; 4], 0);
-        runner.coarse(&path, &mut Unwatched).unwrap();
-        // The first clip takes one note to begin and eight steps; stop in the middle of the second.
-        let mut log = Log { stop_after: Some(14), ..Log::default() };
-        let stopped = runner.refine(&path, &sampling(0.0, 0), &mut log);
-        assert_eq!(stopped, Err(RunError::Cancelled));
-        let first = ClipKey::refined(&runner.pack().id, &path.first_clips(1), &sampling(0.0, 0));
-        assert_eq!(runner.store().get(first).unwrap().quality, ClipQuality::Refined);
-        assert_eq!(runner.store().decodes(), Decodes { coarse: 3, refined: 1 });
-        runner.refine(&path, &sampling(0.0, 0), &mut Unwatched).unwrap();
-        assert_eq!(runner.store().decodes(), Decodes { coarse: 3, refined: 3 });
-    }
-
-    #[test]
-    fn previews_grow_evenly_and_end_with_the_refined_clip() {
-        let (runner, _) = runner(1 << 20);
-        let mut log = Log::default();
-        runner.refine(&start().then(vec![1; 4], 0), &sampling(0.0, 0), &mut log).unwrap();
-        let preview = |step| ClipQuality::Preview { step, of: 8 };
-        assert_eq!(
-            log.ready,
-            [ClipQuality::Coarse, preview(2), preview(4), preview(6), ClipQuality::Refined]
-        );
-    }
-
-    #[test]
-    fn predicting_goes_on_from_the_path_and_keeps_what_is_fixed() {
-        let (runner, _) = runner(1 << 20);
-        let mut log = Log::default();
-        let path = start().then(vec![1, 2, 3, 4], 0);
-        let predicted = runner.predict(&path, &[(2, 17)], &sampling(0.0, 0), &mut log).unwrap();
-        let codes: Vec<u16> = predicted.iter().map(|p| p.code).collect();
-        // The fake's favourite is the sum of all codes before, modulo 20.
-        assert_eq!(codes, [10, 0, 17, 17]);
-        let steps: Vec<usize> = log.steps.iter().map(|s| s.1).collect();
-        assert_eq!(steps, [0, 1, 2, 3, 4]);
-        let long = (0..7).fold(start(), |path, _| path.then(vec![0; 4], 0));
-        let error = runner.predict(&long, &[], &sampling(0.0, 0), &mut Unwatched).unwrap_err();
-        assert_eq!(error, RunError::TooLong { max: 7 });
-    }
-
-    #[test]
-    fn candidates_are_ranked_and_painted() {
-        let (runner, calls) = runner(1 << 20);
-        let candidates = runner.candidates(&start(), 3, &sampling(1.0, 0), &mut Unwatched).unwrap();
-        assert_eq!(candidates.len(), 3);
-        assert!(candidates.windows(2).all(|w| w[0].probability >= w[1].probability));
-        assert!(candidates.iter().all(|c| c.predictions[0].code == c.code));
-        let painted = calls.coarse.load(Ordering::Relaxed);
-        let taken = candidates[1].predictions.iter().map(|p| p.code).collect();
-        runner.coarse(&start().then(taken, 0), &mut Unwatched).unwrap();
-        assert_eq!(calls.coarse.load(Ordering::Relaxed), painted, "choosing one paints nothing");
-    }
-
-    #[test]
-    fn what_is_not_of_this_pack_is_refused_in_words() {
-        let (runner, _) = runner(1 << 20);
-        let coarse = |path: &Path| runner.coarse(path, &mut Unwatched).unwrap_err();
-        assert_eq!(coarse(&start()), RunError::NoClip);
-        assert!(matches!(coarse(&start().then(vec![1], 0)), RunError::CodeCount { .. }));
-        assert!(matches!(coarse(&start().then(vec![20; 4], 0)), RunError::CodeRange { .. }));
-        let large = Path { start: Arc::new(Frame::new(9, 9)), ..start() };
-        let error = coarse(&large.then(vec![1; 4], 0));
-        assert!(error.to_string().contains("9x9 pixels"), "{error}");
-        let tower = Path { task: Task::Tower, ..start() };
-        let error = runner.predict(&tower, &[], &sampling(0.0, 0), &mut Unwatched).unwrap_err();
-        assert!(error.to_string().contains("Block tower"), "{error}");
-        let short = vec![Frame::new(FAKE_SIZE.width, FAKE_SIZE.height); 2];
-        let error = runner.encode(&short, &mut Unwatched).unwrap_err();
-        assert_eq!(error, RunError::VideoTooShort { found: 2, wanted: 5 });
-    }
-
-    #[test]
-    fn neighbouring_clips_share_a_frame() {
-        let frames: Vec<Frame> =
-            (0..9).map(|i| Frame::from_pixel(1, 1, image::Rgb([i, 0, 0]))).collect();
-        let numbers = |frames: &[Frame]| -> Vec<Vec<u8>> {
-            let clips = split_clips(frames, 5);
-            clips.iter().map(|clip| clip.iter().map(|f| f.get_pixel(0, 0)[0]).collect()).collect()
-        };
-        assert_eq!(numbers(&frames), [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8]]);
-        assert_eq!(numbers(&frames[..8]), [[0, 1, 2, 3, 4], [4, 5, 6, 7, 7]]);
-        assert_eq!(numbers(&frames[..6]), [[0, 1, 2, 3, 4]]);
-        assert!(numbers(&frames[..1]).is_empty());
-    }
 }

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{ClipChoice, CodePrediction, NodeId, Origin, Rollout, Sampling};
+use super::{ClipChoice, CodePrediction, NewClip, NodeId, Origin, Rollout, Sampling};
 use crate::craft::Task;
 use crate::media::{self, MediaError};
 
@@ -119,7 +119,8 @@ impl Session {
             if !clip.predictions.iter().map(|p| p.code).eq(clip.choice.codes.iter().copied()) {
                 return Err(foreign("its codes and predictions disagree".to_owned()));
             }
-            clips.push((Some(clip.parent), clip.origin, clip.predictions, clip.choice.seed));
+            let ClipEntry { parent, origin, choice, predictions } = clip;
+            clips.push((parent, NewClip { origin, predictions, seed: choice.seed }));
         }
         let rollout =
             Rollout::rebuild(Arc::new(start), file.source, file.task, clips, file.current)
@@ -161,12 +162,13 @@ mod tests {
             entropy_bits: 3.5,
             alternatives: vec![(code, 0.25), (9, 0.1)],
         };
-        let first =
-            rollout.grow(Rollout::ROOT, Origin::Policy, vec![prediction(4), prediction(5)], 11);
+        let clip = |origin, predictions, seed| NewClip { origin, predictions, seed };
+        let predicted = vec![prediction(4), prediction(5)];
+        let first = rollout.grow(Rollout::ROOT, clip(Origin::Policy, predicted, 11));
         let recorded = vec![CodePrediction::recorded(1), CodePrediction::recorded(2)];
-        rollout.grow(first, Origin::Recorded { source: "clip.gif".into() }, recorded, 0);
+        rollout.grow(first, clip(Origin::Recorded { source: "clip.gif".into() }, recorded, 0));
         let chosen = Origin::Chosen { position: 1, code: 6 };
-        rollout.grow(Rollout::ROOT, chosen, vec![prediction(4), prediction(6)], 11);
+        rollout.grow(Rollout::ROOT, clip(chosen, vec![prediction(4), prediction(6)], 11));
         rollout.go_to(first);
         Session {
             pack: "test pack".into(),

@@ -64,6 +64,14 @@ pub struct ClipChoice {
     pub seed: u64,
 }
 
+/// A clip to be grown: its codes, how they came to be, and the seed of its noise.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewClip {
+    pub origin: Origin,
+    pub predictions: Vec<CodePrediction>,
+    pub seed: u64,
+}
+
 /// Names the pixels of one clip: starting frame, task, every choice up to it, sampler settings and pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ClipKey(pub [u8; 16]);
@@ -144,15 +152,13 @@ impl Rollout {
         start: Arc<Frame>,
         source: String,
         task: Task,
-        written: Vec<(Option<NodeId>, Origin, Vec<CodePrediction>, u64)>,
+        written: Vec<(NodeId, NewClip)>,
         current: NodeId,
     ) -> Option<Self> {
         let mut rollout = Self::new(start, source, task);
-        for (parent, origin, predictions, seed) in written {
-            let parent = parent.filter(|p| (p.0 as usize) < rollout.nodes.len())?;
+        for (parent, clip) in written {
             let wanted = rollout.nodes.len();
-            let grown = rollout.grow(parent, origin, predictions, seed);
-            if grown.0 as usize != wanted {
+            if parent.0 as usize >= wanted || rollout.grow(parent, clip).0 as usize != wanted {
                 return None;
             }
         }
@@ -163,13 +169,8 @@ impl Rollout {
     }
 
     /// Adds a clip below `parent` and returns its node; one that is already there is found again.
-    pub fn grow(
-        &mut self,
-        parent: NodeId,
-        origin: Origin,
-        predictions: Vec<CodePrediction>,
-        seed: u64,
-    ) -> NodeId {
+    pub fn grow(&mut self, parent: NodeId, clip: NewClip) -> NodeId {
+        let NewClip { origin, predictions, seed } = clip;
         let codes = predictions.iter().map(|p| p.code).collect();
         let choice = ClipChoice { codes, seed };
         let twin = self.node(parent).children.iter().find(|c| self.node(**c).choice == choice);

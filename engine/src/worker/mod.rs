@@ -90,6 +90,12 @@ impl Worker {
         self.queue.cancel_all();
     }
 
+    /// Holds the running job between two of its steps, where it says [`Event::Held`], and begins
+    /// no other; or goes on. What is finished stays, and cancelling works all the while.
+    pub fn set_paused(&self, paused: bool) {
+        self.queue.set_paused(paused);
+    }
+
     /// What happened since; take with [`Receiver::try_recv`] or [`Receiver::try_iter`].
     pub fn events(&self) -> &Receiver<Event> {
         &self.events

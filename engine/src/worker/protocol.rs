@@ -7,8 +7,7 @@ use std::time::Duration;
 use crate::media::Frame;
 use crate::pack::PackSource;
 use crate::rollout::{
-    Candidate, ClipKey, ClipQuality, CodePrediction, NodeId, Origin, PackSummary, Path, Sampling,
-    Stage,
+    Candidate, ClipKey, ClipQuality, NewClip, NodeId, Origin, PackSummary, Path, Sampling, Stage,
 };
 
 /// Names one request; every event about it carries it back, so late answers are recognised.
@@ -76,9 +75,7 @@ pub enum Event {
     Predicted {
         job: JobId,
         parent: NodeId,
-        origin: Origin,
-        predictions: Vec<CodePrediction>,
-        seed: u64,
+        clip: NewClip,
     },
     CandidatesReady {
         job: JobId,
@@ -94,6 +91,10 @@ pub enum Event {
     Encoded {
         job: JobId,
         clips: Vec<Vec<u16>>,
+    },
+    /// The job stands still between two steps, because work is paused.
+    Held {
+        job: JobId,
     },
     Finished {
         job: JobId,

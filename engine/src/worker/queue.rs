@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{Event, JobId, Request};
 
@@ -29,12 +30,19 @@ struct State {
     waiting: VecDeque<Job>,
     running: Option<(JobId, Arc<AtomicBool>)>,
     open: bool,
+    paused: bool,
 }
 
 impl Queue {
     pub fn new(events: Sender<Event>, wake: Box<dyn Fn() + Send + Sync>) -> Self {
-        let state =
-            State { events, next_id: 1, waiting: VecDeque::new(), running: None, open: true };
+        let state = State {
+            events,
+            next_id: 1,
+            waiting: VecDeque::new(),
+            running: None,
+            open: true,
+            paused: false,
+        };
         Self { state: Mutex::new(state), changed: Condvar::new(), wake }
     }
 
@@ -63,12 +71,38 @@ impl Queue {
             if !state.open {
                 return None;
             }
-            if let Some(job) = state.waiting.pop_front() {
+            let job = if state.paused { None } else { state.waiting.pop_front() };
+            if let Some(job) = job {
                 state.running = Some((job.id, job.cancelled.clone()));
                 return Some(job);
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Holds the running job at its next safe point and begins no other, or goes on.
+    pub fn set_paused(&self, paused: bool) {
+        self.state().paused = paused;
+        self.changed.notify_all();
+    }
+
+    /// Waits as long as work is paused and `job` is wanted; returns how long that was.
+    pub fn hold_while_paused(&self, job: &Job) -> Duration {
+        let is_held =
+            |state: &State| state.paused && state.open && !job.cancelled.load(Ordering::Relaxed);
+        let asked = Instant::now();
+        let state = self.state();
+        if !is_held(&state) {
+            return Duration::ZERO;
+        }
+        state.say(Event::Held { job: job.id });
+        drop(state);
+        (self.wake)();
+        let mut state = self.state();
+        while is_held(&state) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        asked.elapsed()
     }
 
     /// Answers at once; the thread lets go of the job at its next safe point.
@@ -88,6 +122,7 @@ impl Queue {
         if found {
             state.say(Event::Cancelled { job: id });
             drop(state);
+            self.changed.notify_all();
             (self.wake)();
         }
     }
@@ -95,6 +130,7 @@ impl Queue {
     /// Cancels the running job and everything that waits.
     pub fn cancel_all(&self) {
         self.state().cancel_all();
+        self.changed.notify_all();
         (self.wake)();
     }
 
@@ -141,7 +177,9 @@ impl Queue {
     }
 
     pub fn reopen(&self) {
-        self.state().open = true;
+        let mut state = self.state();
+        state.open = true;
+        state.paused = false;
     }
 
     pub fn is_open(&self) -> bool {

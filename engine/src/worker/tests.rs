@@ -70,6 +70,7 @@ fn job_of(event: &Event) -> Option<JobId> {
         | Event::CandidatesReady { job, .. }
         | Event::ClipReady { job, .. }
         | Event::Encoded { job, .. }
+        | Event::Held { job }
         | Event::Finished { job }
         | Event::Cancelled { job }
         | Event::Failed { job, .. } => Some(*job),
@@ -116,8 +117,8 @@ fn a_step_predicts_paints_and_refines() {
     let codes: Vec<u16> = events
         .iter()
         .find_map(|event| match event {
-            Event::Predicted { predictions, .. } => {
-                Some(predictions.iter().map(|p| p.code).collect())
+            Event::Predicted { clip, .. } => {
+                Some(clip.predictions.iter().map(|p| p.code).collect())
             }
             _ => None,
         })
@@ -176,6 +177,51 @@ fn a_waiting_job_is_cancelled_without_being_started() {
     assert_eq!(cancelled, 1, "{events:?}");
     assert!(matches!(events.last(), Some(Event::Finished { .. })));
     assert_eq!(worker.store().decodes().refined, 1);
+}
+
+/// Pauses as soon as a job runs, and waits until it stands still.
+fn hold(worker: &Worker) {
+    let wait_for = |wanted: fn(&Event) -> bool| {
+        while !wanted(&worker.events().recv_timeout(PATIENCE).expect("an event in time")) {}
+    };
+    wait_for(|event| matches!(event, Event::Progressed { .. }));
+    worker.set_paused(true);
+    wait_for(|event| matches!(event, Event::Held { .. }));
+}
+
+#[test]
+fn a_paused_job_stands_still_and_goes_on_where_it_was() {
+    let worker = opened(Duration::from_millis(5), None);
+    let path = start().then(vec![1; 4], 0).then(vec![2; 4], 0);
+    let job = worker.send(refine(&path));
+    hold(&worker);
+    let silence = worker.events().recv_timeout(Duration::from_millis(200));
+    assert!(matches!(silence, Err(RecvTimeoutError::Timeout)), "{silence:?}");
+    worker.set_paused(false);
+    let events = until_end(&worker, job);
+    assert!(matches!(events.last(), Some(Event::Finished { .. })), "{events:?}");
+    assert_eq!(worker.store().decodes(), Decodes { coarse: 2, refined: 2 }, "nothing twice");
+}
+
+#[test]
+fn a_pause_begins_no_job_and_ends_with_cancel_or_closing() {
+    let worker = opened(Duration::from_millis(5), None);
+    let running = worker.send(refine(&start().then(vec![1; 4], 0)));
+    let waiting = worker.send(refine(&start().then(vec![2; 4], 0)));
+    hold(&worker);
+    worker.cancel(running);
+    let events = until_end(&worker, running);
+    assert!(matches!(events.last(), Some(Event::Cancelled { .. })), "{events:?}");
+    let silence = worker.events().recv_timeout(Duration::from_millis(100));
+    assert!(matches!(silence, Err(RecvTimeoutError::Timeout)), "{silence:?}");
+    worker.set_paused(false);
+    let events = until_end(&worker, waiting);
+    assert!(matches!(events.last(), Some(Event::Finished { .. })), "{events:?}");
+    worker.send(refine(&start().then(vec![3; 4], 0)));
+    hold(&worker);
+    let asked = Instant::now();
+    drop(worker);
+    assert!(asked.elapsed() < Duration::from_secs(1), "took {:?}", asked.elapsed());
 }
 
 #[test]

@@ -5,13 +5,15 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::eta::Eta;
 use super::queue::{Job, Queue};
 use super::{Event, Progress, Request};
 use crate::pack::PackSource;
-use crate::rollout::{ClipKey, ClipQuality, ClipStore, Models, RunError, Runner, Stage, Watch};
+use crate::rollout::{
+    ClipKey, ClipQuality, ClipStore, Models, NewClip, RunError, Runner, Stage, Watch,
+};
 
 /// Opens packs on the worker's thread and device; an error is one sentence for people.
 pub type Opener = dyn FnMut(&PackSource) -> Result<Box<dyn Models>, String>;
@@ -59,7 +61,13 @@ struct Desk {
 
 impl Desk {
     fn work(&mut self, job: &Job, queue: &Queue) -> Event {
-        let mut reporter = Reporter { job, queue, eta: Eta::default(), started: Instant::now() };
+        let mut reporter = Reporter {
+            job,
+            queue,
+            eta: Eta::default(),
+            started: Instant::now(),
+            held: Duration::ZERO,
+        };
         match self.done(job, &mut reporter) {
             Ok(()) => Event::Finished { job: job.id },
             Err(Refusal::Run(RunError::Cancelled)) => Event::Cancelled { job: job.id },
@@ -80,14 +88,10 @@ impl Desk {
                 let runner = runner?;
                 let predictions = runner.predict(path, fixed, sampling, reporter)?;
                 let codes = predictions.iter().map(|p| p.code).collect();
-                reporter.say(Event::Predicted {
-                    job: id,
-                    parent: *parent,
-                    origin: origin.clone(),
-                    predictions,
-                    seed: sampling.seed,
-                });
-                runner.coarse(&path.then(codes, sampling.seed), reporter)?;
+                let seed = sampling.seed;
+                let clip = NewClip { origin: origin.clone(), predictions, seed };
+                reporter.say(Event::Predicted { job: id, parent: *parent, clip });
+                runner.coarse(&path.then(codes, seed), reporter)?;
             }
             Request::Coarse { path, .. } => {
                 runner?.coarse(path, reporter)?;
@@ -124,6 +128,8 @@ struct Reporter<'a> {
     queue: &'a Queue,
     eta: Eta,
     started: Instant,
+    /// How long the job stood still while work was paused.
+    held: Duration,
 }
 
 impl Reporter<'_> {
@@ -144,11 +150,16 @@ impl Watch for Reporter<'_> {
         if self.job.cancelled.load(Ordering::Relaxed) {
             return ControlFlow::Break(());
         }
-        let left = self.eta.finished(stage, done, total, self.started.elapsed());
+        let worked = self.started.elapsed().saturating_sub(self.held);
+        let left = self.eta.finished(stage, done, total, worked);
         self.say(Event::Progressed {
             job: self.job.id,
             progress: Progress { stage, done, total, left },
         });
+        self.held += self.queue.hold_while_paused(self.job);
+        if self.job.cancelled.load(Ordering::Relaxed) {
+            return ControlFlow::Break(());
+        }
         ControlFlow::Continue(())
     }
 
@@ -189,7 +200,7 @@ impl Running {
     }
 
     /// Waits for the thread's end, but not for ever: a step on the device cannot be interrupted.
-    pub fn join_within(self, bound: std::time::Duration) {
+    pub fn join_within(self, bound: Duration) {
         use std::sync::mpsc::RecvTimeoutError;
         if let Err(RecvTimeoutError::Disconnected) = self.ended.recv_timeout(bound) {
             // A panic was reported where it happened.

@@ -16,6 +16,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+use std::ops::ControlFlow;
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::Axis;
@@ -242,15 +244,30 @@ impl VideoVae {
 
     /// Normalised latents to video, one latent step at a time. Values are not clamped.
     pub fn decode(&self, latents: Tensor<5>) -> Tensor<5> {
+        let whole = self.decode_watched(latents, |_, _| ControlFlow::Continue(()));
+        whole.expect("nothing stops it")
+    }
+
+    /// The same as [`VideoVae::decode`]; `on_step` hears after every latent step how many of how
+    /// many are decoded, and `None` comes back when it breaks off.
+    pub fn decode_watched(
+        &self,
+        latents: Tensor<5>,
+        mut on_step: impl FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Option<Tensor<5>> {
         let latents = self.denormalise(latents);
         let x = self.before_decoder(latents.clone());
         let steps = x.dims()[1];
         let mut stream = Stream::chunked();
-        let chunks = (0..steps).map(|i| {
+        let mut chunks = Vec::with_capacity(steps);
+        for i in 0..steps {
             let step = x.clone().narrow(1, i, 1);
-            self.decoder.forward(step, &mut stream)
-        });
-        self.finish(Tensor::cat(chunks.collect(), 1), latents)
+            chunks.push(self.decoder.forward(step, &mut stream));
+            if on_step(i + 1, steps).is_break() {
+                return None;
+            }
+        }
+        Some(self.finish(Tensor::cat(chunks, 1), latents))
     }
 
     /// The same as [`VideoVae::decode`] with the whole clip at once: more memory, fewer operations,
