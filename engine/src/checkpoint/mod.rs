@@ -1,7 +1,7 @@
 //! Files of tensors that others wrote, read without ever executing anything in them.
 //!
 //! Three formats, told apart by their first bytes: safetensors, the zip archives of `torch.save`,
-//! and bare pickles of numpy arrays, tensors or numbers. A pickle is a program; [`machine`] runs
+//! and bare pickles of numpy arrays, tensors or numbers. A pickle is a program; `machine` runs
 //! only the instructions that build data and knows a fixed list of classes, so the worst a file
 //! can do is to be refused. Everything is bounded: instructions, nesting, memory, and every
 //! position is checked against the file before it is read.

@@ -1,4 +1,4 @@
-//! Pickles as data: read by the [`Machine`](super::machine::Machine), then made into a tree.
+//! Pickles as data: read by the [`Machine`], then made into a tree.
 
 use std::sync::Arc;
 
