@@ -19,7 +19,8 @@ use super::warmup::moving_weight;
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
 use crate::dldm::Dldm;
 use crate::media::{FrameSize, resize_bilinear};
-use crate::vdm::{Vdm, grey_hint};
+use crate::vdm::schedule::Beginning;
+use crate::vdm::{Vdm, changed_frame, grey_hint};
 
 /// Weight of the diffusion loss beside the reconstruction's, as in the release.
 const DIFFUSION_WEIGHT: f32 = 10.0;
@@ -62,13 +63,14 @@ pub fn train(
 ) -> Result<Joint, TrainError> {
     let plain = device.clone();
     let vae = start.vdm.vae.clone();
+    let from_coarse = start.vdm.beginning == Beginning::Coarse;
     let mut run = Run::open("joint", folder, start, schedule, on_tick)?;
     run.model.vdm.vae = vae.clone().no_grad();
     let vae = vae.valid();
     let seed = run.iteration() as u64;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let pool = ClipPool::start(Subject::Tasks, size, 9_000_000 + seed * 1000, 3000, 8 * batch);
-    let mut bank = Bank::<3>::default();
+    let mut bank = Bank::<4>::default();
     while !run.is_done() {
         let frozen = run.progress() >= both_share;
         if !frozen || bank.len() < BANK {
@@ -84,17 +86,24 @@ pub fn train(
             let frames: Vec<_> = clips.iter().map(|clip| clip.frames.as_slice()).collect();
             let video = stack(&frames, &plain);
             let small = resize_bilinear(video.clone(), coarse_size);
-            let target = vae.encode_whole(colour_jitter(video, &mut rng));
+            let jittered = colour_jitter(video, &mut rng);
+            let target = vae.encode_whole(jittered.clone());
+            let beneath = |coarse: Tensor<5>| {
+                vae.encode_whole(changed_frame(jittered.slice_dim(2, 0..1), coarse))
+            };
             if !frozen {
                 let small = small.autodiff();
                 let out = run.model.dldm.forward_train_detached(small.clone());
                 let weight = moving_weight(&small);
                 let error = (out.recon.clone() - small).abs() * weight.clone();
                 let reconstruction = error.mean() / weight.mean();
-                let hint = vae.encode_whole(grey_hint(out.recon.inner(), size));
+                let coarse = out.recon.inner();
+                let under = from_coarse.then(|| beneath(coarse.clone()).autodiff());
+                let hint = vae.encode_whole(grey_hint(coarse, size));
                 let context = run.model.vdm.dit.pad_context(run.model.dldm.connect(out.codes));
                 let (target, hint) = (target.autodiff(), Some(hint.autodiff()));
-                let diffusion = diffusion_loss(&run.model.vdm, target, hint, context, &mut rng);
+                let diffusion =
+                    diffusion_loss(&run.model.vdm, target, hint, under, context, &mut rng);
                 let measures = vec![
                     ("diffusion", scalar(&diffusion)),
                     ("reconstruction", scalar(&reconstruction)),
@@ -105,14 +114,16 @@ pub fn train(
             let dldm = run.model.dldm.valid();
             let codes = dldm.quantize(dldm.encode(small.clone()).z).codes;
             let coarse = dldm.decode_from_frame(small.slice_dim(2, 0..1), codes.clone());
-            let hint = vae.encode_whole(grey_hint(coarse, size));
-            bank.add([target, hint, codes.unsqueeze_dims(&[3, 4])]);
+            let hint = vae.encode_whole(grey_hint(coarse.clone(), size));
+            bank.add([target, hint, beneath(coarse), codes.unsqueeze_dims(&[3, 4])]);
         }
-        let [target, hint, codes] = bank.draw(batch, &mut rng);
+        let [target, hint, under, codes] = bank.draw(batch, &mut rng);
+        let under = from_coarse.then_some(under);
         let [count, dimensions, tokens, _, _] = codes.dims();
         let codes = codes.reshape([count, dimensions, tokens]);
         let context = run.model.vdm.dit.pad_context(run.model.dldm.connect(codes));
-        let diffusion = diffusion_loss(&run.model.vdm, target, Some(hint), context, &mut rng);
+        let diffusion =
+            diffusion_loss(&run.model.vdm, target, Some(hint), under, context, &mut rng);
         let measures = vec![("diffusion", scalar(&diffusion)), ("reconstruction", f64::NAN)];
         run.step(diffusion * DIFFUSION_WEIGHT, measures)?;
     }

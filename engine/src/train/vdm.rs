@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
 use crate::media::FrameSize;
-use crate::vdm::schedule::{Beginning, TrainingNoise, loss_weight};
+use crate::vdm::schedule::{TrainingNoise, loss_weight};
 use crate::vdm::{Conditioning, Vdm, VideoVae};
 
 /// Clips kept as latents.
@@ -57,7 +57,7 @@ pub fn train(
         let [latents] = bank.draw(batch, &mut rng);
         let [_, tokens, channels] = context_shape(&run.model, batch);
         let context = Tensor::zeros([batch, tokens, channels], &device);
-        let loss = diffusion_loss(&run.model, latents, None, context, &mut rng);
+        let loss = diffusion_loss(&run.model, latents, None, None, context, &mut rng);
         run.step(loss, Vec::new())?;
     }
     run.finish()
@@ -105,32 +105,40 @@ impl<const N: usize> Bank<N> {
     }
 }
 
-/// Weighted squared error of the clean estimate at random noise levels, the first step given.
+/// Weighted squared error of the clean estimate at random noise levels, the first step given. With
+/// `beneath`, noise levels end where sampling begins, and there `beneath` lies under the noise.
 ///
 /// # Shapes
-/// `latents`, `hint` `[batch, channel, step, height, width]`; `context` `[batch, token, channel]`
+/// `latents`, `hint`, `beneath` `[batch, channel, step, height, width]`; `context` `[batch, token, channel]`
 pub(super) fn diffusion_loss(
     vdm: &Vdm,
     latents: Tensor<5>,
     hint: Option<Tensor<5>>,
+    beneath: Option<Tensor<5>>,
     context: Tensor<3>,
     rng: &mut ChaCha8Rng,
 ) -> Tensor<1> {
     let [batch, _, steps, _, _] = latents.dims();
     let device = latents.device();
-    let mut noise_levels = TrainingNoise::videoworld2(steps);
-    if vdm.beginning == Beginning::Coarse {
+    let highest = vdm.sigmas.max;
+    let levels = match beneath {
         // The median lies halfway down from where sampling begins.
-        noise_levels.scale = vdm.sigmas.max / 2.0;
-    }
+        Some(_) => TrainingNoise { scale: highest / 2.0, ..TrainingNoise::videoworld2(steps) },
+        None => TrainingNoise::videoworld2(steps),
+    };
+    let most = if beneath.is_some() { highest } else { f64::INFINITY };
     let sigmas: Vec<f64> = (0..batch)
-        .map(|_| noise_levels.sigma(rng.random(), rng.random_range(1e-4..1.0 - 1e-4)))
+        .map(|_| levels.sigma(rng.random(), rng.random_range(1e-4..1.0 - 1e-4)).min(most))
         .collect();
     let per_clip = |value: &dyn Fn(f64) -> f64| -> Tensor<5> {
         let values: Vec<f32> = sigmas.iter().map(|sigma| value(*sigma) as f32).collect();
         Tensor::from_data(TensorData::new(values, [batch, 1, 1, 1, 1]), &device)
     };
-    let noise = latents.random_like(Distribution::Normal(0.0, 1.0));
+    let mut noise = latents.random_like(Distribution::Normal(0.0, 1.0));
+    if let Some(beneath) = beneath {
+        // Of the straight path from the clean latents at 0 to these under noise at `highest`.
+        noise = noise + (beneath - latents.clone()) / highest;
+    }
     let noisy = latents.clone() + noise * per_clip(&|sigma| sigma);
     let from =
         Conditioning { given: latents.clone().slice_dim(2, 0..1), hint, context, beneath: None };

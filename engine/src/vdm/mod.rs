@@ -21,5 +21,5 @@ pub use dit::{DIT_KEYS, Dit, DitConfig, DitInput};
 pub use hint::grey_hint;
 pub use noise::{LegacyNormal, legacy_noise};
 pub use rope::{Rope, RopeConfig};
-pub use sampler::{Conditioning, SampleRequest, StepState, Vdm, VdmConfig, advance};
+pub use sampler::{Conditioning, SampleRequest, StepState, Vdm, VdmConfig, advance, changed_frame};
 pub use vae::{Moments, VAE_KEYS, VideoVae, VideoVaeConfig};

@@ -47,7 +47,7 @@ impl VdmConfig {
             vae: VideoVaeConfig::craft_mini(),
             dit: DitConfig::craft_mini(),
             control: ControlConfig::craft_mini(),
-            sigmas: SigmaRange { max: 2.0, ..SigmaRange::VIDEOWORLD2 },
+            sigmas: SigmaRange { max: 0.5, ..SigmaRange::VIDEOWORLD2 },
             beginning: Beginning::Coarse,
         }
     }
@@ -133,13 +133,7 @@ impl Vdm {
         let given = self.vae.encode(frame.clone());
         let beneath = match self.beginning {
             Beginning::Noise => None,
-            Beginning::Coarse => {
-                // The change that the coarse video shows, on the frame as sharp as it is: what
-                // rests then need not be painted anew.
-                let start = coarse.clone().narrow(2, 0, 1);
-                let change = resize_bilinear(coarse.clone() - start, size);
-                Some(self.vae.encode((frame.clone() + change).clamp(-1.0, 1.0)))
-            }
+            Beginning::Coarse => Some(self.vae.encode(changed_frame(frame, coarse.clone()))),
         };
         let hint = self.vae.encode(grey_hint(coarse, size));
         Conditioning { given, hint: Some(hint), context: self.dit.pad_context(tokens), beneath }
@@ -255,6 +249,14 @@ impl Vdm {
             ControlFlow::Break(()) => None,
         }
     }
+}
+
+/// The change that a coarse video shows, on a frame as sharp as it is: what rests need not be
+/// painted anew. `frame` is `[batch, 3, 1, height, width]`, `coarse` `[batch, 3, frames, any, any]`.
+pub fn changed_frame(frame: Tensor<5>, coarse: Tensor<5>) -> Tensor<5> {
+    let size = FrameSize::of_video(&frame);
+    let start = coarse.clone().narrow(2, 0, 1);
+    (frame + resize_bilinear(coarse - start, size)).clamp(-1.0, 1.0)
 }
 
 /// One step of the sampler on tensors of any shape.

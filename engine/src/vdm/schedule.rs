@@ -96,8 +96,9 @@ pub enum Beginning {
     /// Noise alone, as the release.
     #[default]
     Noise,
-    /// The starting frame, changed as the coarse video changes, under that noise. A small model then
-    /// need not lay out the scene, and its highest noise level can be low.
+    /// The starting frame, changed as the coarse video changes, under that noise: the straight path
+    /// to the clean video then leads away from it, and training knows that path. A small model need
+    /// not lay out the scene, and its highest noise level can be low.
     Coarse,
 }
 
