@@ -30,6 +30,8 @@ pub enum Unit {
     /// Shown in percent.
     Share,
     Number,
+    /// A ratio over many powers of ten.
+    Ratio,
     Count,
 }
 
@@ -39,6 +41,7 @@ impl Unit {
             Self::Decibels => format!("{value:.2} dB"),
             Self::Share => format!("{:.1}%", 100.0 * value),
             Self::Number => format!("{value:.3}"),
+            Self::Ratio => format!("{value:.0e}"),
             Self::Count => format!("{value:.1}"),
         }
     }

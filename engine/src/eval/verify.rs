@@ -45,7 +45,7 @@ pub fn verify(
         .iter()
         .zip(&found)
         .map(|(wanted, found)| {
-            Row::new(wanted.part.clone(), Unit::Number, relative_error(wanted, found))
+            Row::new(wanted.part.clone(), Unit::Ratio, relative_error(wanted, found))
                 .floor(Floor::AtMost(TOLERANCE))
         })
         .collect();
