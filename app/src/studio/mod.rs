@@ -45,7 +45,7 @@ use importer::Importer;
 use intake::{Arrival, Intake};
 use keeper::{Keeper, News};
 use map::ClipRef;
-use model::{Model, PackState};
+use model::{Action, Model, PackState};
 use player::Marks;
 use session::Session;
 use world::{Drawing, Drawn};
@@ -205,7 +205,9 @@ impl Studio {
                 }
                 Arrival::Session(kept) => self.resume(kept),
                 Arrival::Codes(stored) => self.open_codes(stored),
-                Arrival::Weights { from, to } => self.start_import(from, to),
+                Arrival::Weights { from, to } => {
+                    self.model.actions.push(Action::Import { from, to });
+                }
                 Arrival::Pack(folder) => self.open_pack(PackSource::Folder(folder)),
                 Arrival::Saved(path) => {
                     let sentence = format!("Saved {}", path.display());

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use eframe::egui::Key;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use engine::pack::{Pack, PackSource};
 use engine::worker::Request;
 use videoworld_studio::studio::Studio;
-use videoworld_studio::studio::importer::Import;
+use videoworld_studio::studio::importer::{Import, ImportState};
 use videoworld_studio::studio::model::Action;
 
 use crate::fake::{Shared, options};
@@ -24,7 +25,7 @@ fn begin(harness: &mut Harness<'_, Studio>, from: PathBuf, to: &Path) {
     harness.run_steps(2);
 }
 
-pub fn wait_until_ended(harness: &mut Harness<'_, Studio>) {
+fn wait_until_ended(harness: &mut Harness<'_, Studio>) {
     let asked = Instant::now();
     while harness.state().model().import.as_ref().is_some_and(Import::is_running) {
         assert!(asked.elapsed() < Duration::from_secs(60), "the import does not end");
@@ -61,24 +62,45 @@ fn an_import_tells_what_it_made_and_offers_to_open_it() {
 fn a_cancelled_import_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = open(&Shared::default(), options());
-    begin(&mut harness, weights(), &folder.path().join("mine"));
-    harness.get_by_label("Importing weights");
-    harness.get_by_label("File").click();
-    harness.run_steps(2);
-    let again = harness.get_by_label_contains("Import weights…");
-    assert!(again.accesskit_node().is_disabled(), "one at a time");
-    harness.get_by_label("Cancel the import").click();
-    harness.run_steps(2);
+    // In one frame: the thread cannot have come to its end.
+    harness
+        .state_mut()
+        .model_mut()
+        .actions
+        .push(Action::Import { from: weights(), to: folder.path().join("mine") });
+    harness.state_mut().model_mut().actions.push(Action::StopImport);
+    harness.run_steps(1);
     wait_until_ended(&mut harness);
     harness.get_by_label_contains("The import was stopped");
     assert_eq!(entries(folder.path()), 0);
 }
 
 #[test]
+fn a_running_import_has_its_button_and_is_the_only_one() {
+    let mut harness = open(&Shared::default(), options());
+    let state = ImportState::Running { progress: None, stopping: false };
+    harness.state_mut().model_mut().import = Some(Import { to: "mine".into(), state });
+    harness.run_steps(2);
+    harness.get_by_label("Importing weights");
+    harness.get_by_label("File").click();
+    harness.run_steps(2);
+    let again = harness.get_by_label_contains("Import weights…");
+    assert!(again.accesskit_node().is_disabled(), "one at a time");
+    harness.key_press(Key::Escape);
+    harness.run_steps(2);
+    harness.get_by_label("Cancel the import").click();
+    harness.run_steps(3);
+    harness.get_by_label("Stopping and removing what was written");
+    assert!(harness.get_by_label("Cancel the import").accesskit_node().is_disabled());
+}
+
+#[test]
 fn closing_the_window_stops_an_import() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = open(&Shared::default(), options());
-    begin(&mut harness, weights(), &folder.path().join("mine"));
+    let import = Action::Import { from: weights(), to: folder.path().join("mine") };
+    harness.state_mut().model_mut().actions.push(import);
+    harness.run_steps(1);
     drop(harness);
     assert_eq!(entries(folder.path()), 0, "dropping the window waits for the thread");
 }
