@@ -1,6 +1,6 @@
 //! An import of weights: how far it is, then what became of every file, and the pack to open.
 
-use eframe::egui::{self, Align2, Area, Id, Label, Order, ScrollArea, Ui, vec2};
+use eframe::egui::{self, Align2, Area, Grid, Id, Label, Order, ScrollArea, Ui, vec2};
 use engine::import::Report;
 
 use crate::studio::importer::ImportState;
@@ -78,18 +78,20 @@ fn done(ui: &mut Ui, theme: &Theme, report: &Report) -> Option<Action> {
         ("Ignored", format!("{} not needed, {} unknown", counted(ignored), unknown)),
         ("Missing", missing),
     ];
-    for (name, fact) in facts {
-        ui.horizontal(|ui| {
-            ui.set_min_height(18.0);
-            ui.scope(|ui| {
-                ui.set_min_width(64.0);
+    Grid::new(ui.scope_id().with("facts")).spacing(vec2(16.0, 4.0)).min_row_height(18.0).show(
+        ui,
+        |ui| {
+            for (name, fact) in facts {
                 ui.label(theme.muted_text(name));
-            });
-            ui.label(theme.strong_text(fact, 12.5));
-        });
-    }
+                ui.label(theme.strong_text(fact, 12.5));
+                ui.end_row();
+            }
+        },
+    );
     ui.separator();
-    ScrollArea::vertical().max_height(LIST).auto_shrink([false, true]).show(ui, |ui| {
+    // An area is as high as before its contents grew: the list must not fit itself to that.
+    let list = ScrollArea::vertical().min_scrolled_height(LIST).max_height(LIST);
+    list.auto_shrink([false, true]).show(ui, |ui| {
         ui.spacing_mut().item_spacing.y = 2.0;
         for line in report.to_string().lines() {
             ui.add(Label::new(theme.muted_text(line)).wrap());
