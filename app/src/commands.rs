@@ -52,6 +52,9 @@ pub enum Command {
     RestoreSession,
     SaveSession,
     OpenPack,
+    ImportWeights,
+    PolicyCodes,
+    OpenCodes,
     ToggleFit,
     SaveFrame,
     CopyFrame,
@@ -95,7 +98,7 @@ const fn ctrl(key: Key) -> KeyboardShortcut {
 }
 
 impl Command {
-    pub const ALL: [Self; 59] = [
+    pub const ALL: [Self; 62] = [
         Self::Step,
         Self::PlayPause,
         Self::Back,
@@ -142,6 +145,9 @@ impl Command {
         Self::RestoreSession,
         Self::SaveSession,
         Self::OpenPack,
+        Self::ImportWeights,
+        Self::PolicyCodes,
+        Self::OpenCodes,
         Self::ToggleFit,
         Self::SaveFrame,
         Self::CopyFrame,
@@ -160,7 +166,9 @@ impl Command {
     /// Name and explanation.
     pub fn text(self) -> (&'static str, &'static str) {
         match self {
-            Self::Step => ("Step", "Predict the next clip and play it"),
+            Self::Step => {
+                ("Step", "Predict the next clip, or take it from recorded codes, and play it")
+            }
             Self::PlayPause => {
                 ("Play or pause", "Play to the end of the task, predicting what is missing")
             }
@@ -224,6 +232,11 @@ impl Command {
                 ("Save session…", "Write the rollout and its starting frame into one file")
             }
             Self::OpenPack => ("Open pack…", "Use another trained system"),
+            Self::ImportWeights => {
+                ("Import weights…", "Make a pack of a folder with the published files")
+            }
+            Self::PolicyCodes => ("Policy's codes", "Step asks the policy for the next clip"),
+            Self::OpenCodes => ("Open codes…", "Step plays the codes that rollout or encode wrote"),
             Self::ToggleFit => {
                 ("Crop or letterbox", "How a picture of another shape is brought to the model's")
             }
@@ -312,6 +325,9 @@ impl Command {
             Self::NormalSpeed
             | Self::OpenSession
             | Self::RestoreSession
+            | Self::ImportWeights
+            | Self::PolicyCodes
+            | Self::OpenCodes
             | Self::ToggleFit
             | Self::CopyFrame
             | Self::MapReset

@@ -1,6 +1,7 @@
 //! The studio: its window, its panels and its command line. All computing is the engine's.
 
 pub mod cli;
+pub mod codes;
 #[cfg(feature = "window")]
 pub mod commands;
 #[cfg(feature = "window")]

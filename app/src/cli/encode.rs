@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use engine::media::{Fit, load_video};
 
-use super::codes::CodesFile;
 use super::engine_args::EngineArgs;
 use super::progress::Progress;
 use super::rollout::parse_fit;
+use crate::codes::CodesFile;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -1,10 +1,11 @@
 //! `import`: the official weights made into a pack.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use engine::import::{Progress, REPORT, import};
+use engine::import::{Progress, REPORT, Stage, import, sizes};
 use engine::pack::Manifest;
 
 #[derive(Debug, clap::Args)]
@@ -15,7 +16,8 @@ pub struct Args {
     /// The folder to write the pack into
     #[arg(long, value_name = "PACK")]
     out: PathBuf,
-    /// The manifest.json of a pack whose sizes the networks have; those of the release when left out
+    /// The manifest.json of a pack whose sizes the networks have; the one in the folder, else those of the release, when
+    /// left out
     #[arg(long, value_name = "FILE")]
     sizes: Option<PathBuf>,
     /// What the pack is called
@@ -28,25 +30,28 @@ pub fn run(args: &Args) -> Result<()> {
         bail!("{} is no folder; give the one with the published files", args.from.display());
     }
     let mut manifest = match &args.sizes {
-        None => Manifest::videoworld2(),
-        Some(file) => Manifest::open(file).context("the sizes could not be read")?,
-    };
+        None => sizes(&args.from),
+        Some(file) => Manifest::open(file),
+    }
+    .context("the sizes could not be read")?;
     if let Some(name) = &args.name {
         manifest.name.clone_from(name);
     }
     let on_terminal = std::io::stderr().is_terminal();
-    let mut told = "";
-    let report = import(&args.from, &args.out, manifest, &mut |Progress { file, done, total }| {
+    let mut told: Option<Stage> = None;
+    let mut tell = |Progress { stage, done, total }| {
         if on_terminal {
             let percent = 100 * done / total.max(1);
-            eprint!("\r{:<60}", format!("Writing {file} {percent} %"));
+            eprint!("\r{:<60}", format!("{stage} {percent} %"));
             std::io::stderr().flush().ok();
-        } else if told != file {
-            eprintln!("Writing {file}");
+        } else if told != Some(stage) {
+            eprintln!("{stage}");
         }
-        told = file;
-    });
-    if on_terminal && !told.is_empty() {
+        told = Some(stage);
+        ControlFlow::Continue(())
+    };
+    let report = import(&args.from, &args.out, manifest, &mut tell);
+    if on_terminal && told.is_some() {
         eprintln!();
     }
     print!("{}", report?);

@@ -4,7 +4,6 @@
 //! error.
 
 mod bench;
-mod codes;
 mod craft;
 mod encode;
 mod engine_args;

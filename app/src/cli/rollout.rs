@@ -8,13 +8,13 @@ use engine::craft::{Episode, Split, Task};
 use engine::media::{self, Clip, Fit, Frame};
 use engine::pack::Pack;
 use engine::rollout::{
-    ClipKey, CodePrediction, NewClip, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling,
-    Session, code_strip, map_picture,
+    ClipKey, NewClip, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling, Session,
+    code_strip, map_picture,
 };
 
-use super::codes::{CodesFile, Recorded};
 use super::engine_args::EngineArgs;
 use super::progress::Progress;
+use crate::codes::{CodesFile, Recorded};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> Result<()> {
         Some(task) => task,
         None => *summary.tasks.first().context("the pack knows no task")?,
     };
-    let recorded = args.codes.as_deref().map(|name| Recorded::open(name, &pack)).transpose()?;
+    let recorded = args.codes.as_deref().map(|name| Recorded::open(name, &summary)).transpose()?;
     let clips = match (&recorded, args.clips, summary.clips_of(task)) {
         (Some(recorded), clips, _) => {
             let there = recorded.clips.len();
@@ -190,19 +190,17 @@ impl Output<'_> {
     fn grow(&self, rollout: &mut Rollout, clips: usize, progress: &mut Progress) -> Result<NodeId> {
         let mut end = Rollout::ROOT;
         for clip in 0..clips {
-            let (origin, predictions) = match &self.recorded {
-                Some(Recorded { source, clips }) => {
-                    let codes = clips[clip].iter().copied().map(CodePrediction::recorded);
-                    (Origin::Recorded { source: source.clone() }, codes.collect())
-                }
+            let seed = self.sampling.seed;
+            let recorded = self.recorded.as_ref().and_then(|codes| codes.clip(clip, seed));
+            let grown = match recorded {
+                Some(recorded) => recorded,
                 None => {
                     let path = rollout.path(end);
-                    let sampling = &self.sampling;
-                    (Origin::Policy, self.runner.predict(&path, &[], sampling, progress)?)
+                    let predictions = self.runner.predict(&path, &[], &self.sampling, progress)?;
+                    NewClip { origin: Origin::Policy, predictions, seed }
                 }
             };
-            let seed = self.sampling.seed;
-            end = rollout.grow(end, NewClip { origin, predictions, seed });
+            end = rollout.grow(end, grown);
             self.runner.coarse(&rollout.path(end), progress)?;
         }
         rollout.go_to(end);

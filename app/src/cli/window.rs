@@ -13,7 +13,7 @@ const HEADLESS_FOLDER: &str = "videoworld-rollout";
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The starting frame to open (PNG, JPEG, WebP, GIF or BMP), or a saved session (JSON)
+    /// The starting frame to open (PNG, JPEG, WebP, GIF or BMP), a saved session or codes (JSON)
     pub frame: Option<PathBuf>,
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -30,10 +30,16 @@ pub fn run(args: Args) -> Result<()> {
         Ok(()) => Ok(()),
         Err(reason) => {
             println!("{reason}: doing a rollout without a window");
+            let is_codes =
+                |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
+            let (codes, frame) = match args.frame {
+                Some(path) if is_codes(&path) => (Some(path.display().to_string()), None),
+                frame => (None, frame),
+            };
             rollout::run(&rollout::Args {
-                frame: args.frame,
+                frame,
                 task: None,
-                codes: None,
+                codes,
                 clips: None,
                 seed: 0,
                 temperature: None,

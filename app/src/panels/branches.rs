@@ -2,7 +2,11 @@
 
 use eframe::egui::{
     self, Align2, Color32, CursorIcon, Pos2, Rect, Role, ScrollArea, Sense, Shape, Stroke,
-    StrokeKind, Ui, WidgetInfo, epaint::CubicBezierShape, pos2, vec2,
+    StrokeKind, Ui, WidgetInfo,
+    epaint::CubicBezierShape,
+    pos2,
+    text::{LayoutJob, TextWrapping},
+    vec2,
 };
 use engine::rollout::{Node, NodeId, Origin, Rollout};
 
@@ -160,13 +164,12 @@ fn show_node(model: &mut Model, ui: &mut Ui, theme: &Theme, node: NodeId, thumb:
     let left = thumb.right() + 10.0;
     let ink = if current { theme.accent } else { theme.text };
     painter.text(pos2(left, thumb.center().y - 8.0), Align2::LEFT_CENTER, title, sans(12.5), ink);
-    painter.text(
-        pos2(left, thumb.center().y + 8.0),
-        Align2::LEFT_CENTER,
-        remark,
-        sans(11.0),
-        theme.muted,
-    );
+    // The names of recorded codes can be long.
+    let mut remark = LayoutJob::simple_singleline(remark, sans(11.0), theme.muted);
+    remark.wrap = TextWrapping::truncate_at_width(line.right() - left);
+    let remark = painter.layout_job(remark);
+    let top = thumb.center().y + 8.0 - remark.size().y / 2.0;
+    painter.galley(pos2(left, top), remark, theme.muted);
     if response.on_hover_cursor(CursorIcon::PointingHand).clicked() {
         model.actions.push(Action::GoTo(node));
     }

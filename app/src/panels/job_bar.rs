@@ -85,7 +85,9 @@ fn title(model: &Model, job: &Job) -> String {
         (JobKind::OpenPack, None) => "Opening the pack".to_owned(),
         (_, Some(Stage::WarmingUp)) => Stage::WarmingUp.label().to_owned(),
         (JobKind::Extend { parent }, stage) => {
-            let what = stage.map_or("Predicting", Stage::label);
+            // Recorded codes are there at once.
+            let first = if job.made.is_some() { "Painting" } else { "Predicting" };
+            let what = stage.map_or(first, Stage::label);
             format!("{what} · clip {}", clip(parent) + 1)
         }
         (JobKind::Coarse(node), _) => format!("Painting clip {}", clip(node)),

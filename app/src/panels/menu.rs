@@ -2,15 +2,20 @@
 //! given, and then with the reason.
 
 use eframe::egui::containers::menu::{MenuBar, MenuButton, MenuConfig, SubMenuButton, menu_style};
-use eframe::egui::{Button, Sense, Style, Ui, UiBuilder, vec2};
+use eframe::egui::{Button, ScrollArea, Sense, Style, Ui, UiBuilder, vec2};
 
 use crate::commands::{CANDIDATES, Command};
-use crate::studio::model::Model;
+use crate::studio::model::{Action, Model};
 use crate::theme::sans;
 
 const PADDING: f32 = 8.0;
 const HEIGHT: f32 = 26.0;
 const WIDTH: f32 = 240.0;
+/// Height of a list of recorded codes.
+const RECORDED: f32 = 400.0;
+
+/// What gives the codes; those that came with the pack stand between the two.
+const CODES: [Command; 2] = [Command::PolicyCodes, Command::OpenCodes];
 
 /// The menus, each in groups.
 const MENUS: [(&str, &[&[Command]]); 5] = [
@@ -19,7 +24,7 @@ const MENUS: [(&str, &[&[Command]]); 5] = [
         &[
             &[Command::OpenGallery, Command::OpenFrame],
             &[Command::OpenSession, Command::RestoreSession, Command::SaveSession],
-            &[Command::OpenPack],
+            &[Command::OpenPack, Command::ImportWeights],
             &[Command::SaveFrame, Command::CopyFrame],
             &[Command::Quit],
         ],
@@ -30,6 +35,7 @@ const MENUS: [(&str, &[&[Command]]); 5] = [
             &[Command::Step, Command::Branch, Command::Back, Command::Forward],
             &[Command::Undo, Command::Redo],
             &CANDIDATES,
+            &CODES,
             &[Command::Refine, Command::PauseWork, Command::Cancel, Command::RestartEngine],
         ],
     ),
@@ -101,7 +107,7 @@ fn style_of_items(style: &mut Style) {
 
 fn show_groups(model: &mut Model, ui: &mut Ui, groups: &[&[Command]]) {
     for (index, group) in groups.iter().enumerate() {
-        if index > 0 {
+        if index > 0 && *group != CODES {
             ui.separator();
         }
         if *group == CANDIDATES {
@@ -113,10 +119,38 @@ fn show_groups(model: &mut Model, ui: &mut Ui, groups: &[&[Command]]) {
             });
             continue;
         }
+        if *group == CODES {
+            SubMenuButton::new("Codes").ui(ui, |ui| {
+                ui.set_min_width(WIDTH);
+                show_item(model, ui, Command::PolicyCodes);
+                show_recorded(model, ui);
+                show_item(model, ui, Command::OpenCodes);
+            });
+            continue;
+        }
         for command in *group {
             show_item(model, ui, *command);
         }
     }
+}
+
+/// The codes that came with the pack, which may be hundreds.
+fn show_recorded(model: &mut Model, ui: &mut Ui) {
+    let Some(pack) = model.pack().cloned() else {
+        return;
+    };
+    let Some(own) = &pack.recorded else {
+        return;
+    };
+    ScrollArea::vertical().max_height(RECORDED).show(ui, |ui| {
+        for name in own.rollouts.keys() {
+            let selected = model.plays(name);
+            let button = Button::new(name.as_str()).selected(selected).truncate();
+            if ui.add(button).on_hover_text(&own.source).clicked() {
+                model.actions.push(Action::PlayCodes(name.clone()));
+            }
+        }
+    });
 }
 
 fn show_item(model: &mut Model, ui: &mut Ui, command: Command) {

@@ -3,6 +3,7 @@
 mod branches;
 mod code;
 mod gallery;
+mod import;
 mod job_bar;
 mod keys;
 mod map;
@@ -21,6 +22,7 @@ use eframe::egui::{Ui, Vec2, vec2};
 
 use crate::studio::model::Model;
 
+pub use import::show as show_import;
 pub use keys::show as show_keys;
 pub use palette::show as show_palette;
 pub use stage::paint_alone as show_stage_alone;

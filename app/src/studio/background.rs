@@ -2,7 +2,7 @@
 //! the end, then pixels, then refinement, then candidates. One job at a time, so that the user's
 //! next wish never waits behind a queue.
 
-use engine::rollout::{NodeId, Origin, Rollout};
+use engine::rollout::{NodeId, Rollout};
 use engine::worker::Request;
 
 use super::Studio;
@@ -39,8 +39,11 @@ impl Studio {
         if session.is_complete(tip) || self.model.jobs.extends(tip) {
             return;
         }
-        let sampling = self.sampling_at(tip);
-        self.extend(tip, Vec::new(), Origin::Policy, sampling);
+        // Recorded clips need no prediction: without a check all would be asked for at once.
+        if session.codes.is_some() && !self.model.jobs.extending().is_empty() {
+            return;
+        }
+        self.grow(tip, self.sampling_at(tip));
     }
 
     fn next_background(&self) -> Option<(JobKind, Request)> {
@@ -72,6 +75,7 @@ impl Studio {
         }
         let view = session.view(current);
         let wants_candidates = pack.has_policy
+            && session.codes.is_none()
             && view.candidates.is_none()
             && !view.candidates_given_up
             && !session.is_complete(current);

@@ -177,6 +177,7 @@ impl Studio {
         self.model.pack = PackState::Ready(pack.clone());
         if !same {
             self.put_on_stage(None);
+            self.model.codes = None;
             self.model.gallery.clear();
             self.ask_for_gallery(&pack);
             self.drawing.ask_map(self.pack_source.clone());
@@ -184,6 +185,7 @@ impl Studio {
         match self.model.waiting.take() {
             Some(Waiting::Picture(picture)) => self.start(picture),
             Some(Waiting::Session(kept)) => self.resume(kept),
+            Some(Waiting::Codes(stored)) => self.open_codes(stored),
             None => {}
         }
     }

@@ -6,6 +6,7 @@ use eframe::egui;
 use engine::craft::Task;
 use engine::media::{Fit, Frame};
 use engine::pack::PackSource;
+use engine::rollout::Origin;
 use engine::worker::Request;
 
 use super::Studio;
@@ -15,6 +16,7 @@ use super::map::MapColour;
 use super::model::{Action, Compare, Overlay, PackState, Waiting};
 use super::player::{Mark, Marks};
 use super::session::{Picture, Session};
+use crate::codes::{Recorded, names};
 use crate::commands::{CANDIDATES, Command};
 use crate::theme::Theme;
 use crate::widgets::thumbnail::colour_image;
@@ -45,6 +47,20 @@ impl Studio {
                 }
             }
             Action::OpenRecent(path) => self.intake.open_path(path),
+            Action::PlayCodes(name) => {
+                let codes = self.model.pack().and_then(|pack| Recorded::of_pack(&name, pack));
+                if let Some(codes) = codes {
+                    self.play_codes(Some(Arc::new(codes)));
+                }
+            }
+            Action::Import { from, to } => self.start_import(from, to),
+            Action::StopImport => self.stop_import(),
+            Action::OpenImported => {
+                if let Some(import) = self.model.import.take() {
+                    self.open_pack(PackSource::Folder(import.to));
+                }
+            }
+            Action::CloseImport => self.model.import = None,
             Action::SetTask(task) => self.set_task(task),
             Action::GoTo(node) => {
                 self.user_acts();
@@ -157,6 +173,9 @@ impl Studio {
                 }
             }
             Command::OpenPack => self.intake.ask_for_pack(),
+            Command::ImportWeights => self.intake.ask_for_weights(),
+            Command::PolicyCodes => self.play_codes(None),
+            Command::OpenCodes => self.intake.ask_for_codes(),
             Command::ToggleFit => self.toggle_fit(),
             Command::SaveFrame => {
                 if let Some(frame) = self.frame_on_stage() {
@@ -261,8 +280,15 @@ impl Studio {
             self.model.waiting = Some(Waiting::Session(kept));
             return;
         };
-        match Session::resume(&kept.saved, self.model.settings.fit, pack) {
+        match Session::resume(&kept.saved, self.model.settings.fit, pack.clone()) {
             Ok(session) => {
+                // Codes of the pack are played on; those of a file have to be opened again.
+                let tip = session.rollout.node(session.tip());
+                self.model.codes = names(&pack)
+                    .into_iter()
+                    .filter_map(|name| Recorded::of_pack(name, &pack))
+                    .find(|codes| tip.origin == Origin::Recorded { source: codes.source.clone() })
+                    .map(Arc::new);
                 self.begin(session);
                 if let (Some(keeper), Some(session)) = (&mut self.keeper, &self.model.session) {
                     keeper.follow(session, &kept.path);
@@ -278,7 +304,8 @@ impl Studio {
     }
 
     /// Leaves the work for the rollout that was on the stage and puts another one there.
-    fn begin(&mut self, session: Session) {
+    fn begin(&mut self, mut session: Session) {
+        session.codes.clone_from(&self.model.codes);
         self.user_acts();
         self.engine.cancel_all();
         self.set_paused(false);

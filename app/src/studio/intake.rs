@@ -1,4 +1,4 @@
-//! Every way a picture or a session comes in: dropped, pasted, chosen in the native dialog, named on the
+//! Every way a picture, a session or codes come in: dropped, pasted, chosen in the native dialog, named on the
 //! command line. All of them end in the same loader, off the window's thread.
 
 use std::path::{Path, PathBuf};
@@ -8,12 +8,16 @@ use std::thread;
 
 use eframe::egui;
 use engine::media::{Frame, image_from_bytes, load_image, write_png};
-use engine::rollout::Session as SavedSession;
+use engine::rollout::{Session as SavedSession, SessionError};
 
 use super::keeper::Kept;
+use crate::codes::StoredCodes;
 
-/// How the names of session files end.
-const SESSION_ENDING: &str = "json";
+/// How the names of files of sessions and codes end.
+const JSON_ENDING: &str = "json";
+
+/// What an imported pack is called where nobody says otherwise.
+const PACK_NAME: &str = "videoworld2";
 
 /// What came in.
 pub enum Arrival {
@@ -24,6 +28,13 @@ pub enum Arrival {
     },
     /// A rollout that was saved.
     Session(Kept),
+    /// A file of codes.
+    Codes(StoredCodes),
+    /// A folder of weights, and the one that is to be made a pack of them.
+    Weights {
+        from: PathBuf,
+        to: PathBuf,
+    },
     /// A folder chosen as pack.
     Pack(PathBuf),
     Saved(PathBuf),
@@ -119,7 +130,7 @@ impl Intake {
         self.run(move || {
             let mut dialog = rfd::FileDialog::new()
                 .set_title("Open a session")
-                .add_filter("Sessions", &[SESSION_ENDING]);
+                .add_filter("Sessions", &[JSON_ENDING]);
             if let Some(folder) = folder {
                 dialog = dialog.set_directory(folder);
             }
@@ -127,11 +138,36 @@ impl Intake {
         });
     }
 
+    pub fn ask_for_codes(&self) {
+        self.run(|| {
+            let dialog = rfd::FileDialog::new()
+                .set_title("Open codes that rollout or encode wrote")
+                .add_filter("Codes", &[JSON_ENDING]);
+            dialog.pick_file().map(|path| {
+                load_codes(&path).unwrap_or_else(|error| Arrival::Failed(format!("{error:#}")))
+            })
+        });
+    }
+
+    /// Two dialogs, one after the other.
+    pub fn ask_for_weights(&self) {
+        self.run(|| {
+            let from = rfd::FileDialog::new()
+                .set_title("The folder with the published weights")
+                .pick_folder()?;
+            let to = rfd::FileDialog::new()
+                .set_title("The folder to make for the pack")
+                .set_file_name(PACK_NAME)
+                .save_file()?;
+            Some(Arrival::Weights { from, to })
+        });
+    }
+
     pub fn ask_to_save_session(&self, saved: SavedSession) {
         self.run(move || {
             let path = rfd::FileDialog::new()
                 .set_title("Save the session")
-                .add_filter("Sessions", &[SESSION_ENDING])
+                .add_filter("Sessions", &[JSON_ENDING])
                 .set_file_name("session.json")
                 .save_file()?;
             Some(match saved.save(&path) {
@@ -163,11 +199,13 @@ impl Intake {
     }
 }
 
-/// A picture or, by its ending, a session.
+/// A picture or, by its ending, a session or codes.
 fn load(path: PathBuf) -> Arrival {
-    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(SESSION_ENDING)) {
+    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(JSON_ENDING)) {
         return match SavedSession::load(&path) {
             Ok(saved) => Arrival::Session(Kept { path, saved: Arc::new(saved) }),
+            Err(error @ SessionError::Foreign(..)) => load_codes(&path)
+                .unwrap_or_else(|_| Arrival::Failed(format!("{error}; nor is it a file of codes"))),
             Err(error) => Arrival::Failed(error.to_string()),
         };
     }
@@ -175,6 +213,13 @@ fn load(path: PathBuf) -> Arrival {
         Ok(pixels) => picture(pixels, name_of(&path), Some(path)),
         Err(error) => Arrival::Failed(error.to_string()),
     }
+}
+
+/// Codes are told by the file's name alone: paths are too long for a window.
+fn load_codes(path: &Path) -> anyhow::Result<Arrival> {
+    let mut stored = StoredCodes::read(path)?;
+    stored.source = name_of(path);
+    Ok(Arrival::Codes(stored))
 }
 
 fn picture(pixels: Frame, source: String, path: Option<PathBuf>) -> Arrival {

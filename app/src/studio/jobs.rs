@@ -7,7 +7,7 @@ use engine::worker::{JobId, Progress};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobKind {
     OpenPack,
-    /// Predict the clip after this node.
+    /// Predict or take from recorded codes the clip after this node, and paint it.
     Extend {
         parent: NodeId,
     },
@@ -90,6 +90,12 @@ impl Jobs {
     /// Whether a clip after `parent` is being predicted.
     pub fn extends(&self, parent: NodeId) -> bool {
         self.jobs.iter().any(|job| job.kind == JobKind::Extend { parent })
+    }
+
+    /// The jobs that make another clip.
+    pub fn extending(&self) -> Vec<JobId> {
+        let extending = self.jobs.iter().filter(|job| matches!(job.kind, JobKind::Extend { .. }));
+        extending.map(|job| job.id).collect()
     }
 
     pub fn background_ids(&self) -> Vec<JobId> {

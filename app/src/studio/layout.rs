@@ -9,7 +9,7 @@ use eframe::egui::{
 use super::model::{Model, Overlay, RightTab};
 use crate::commands::Command;
 use crate::panels::{
-    Panel, show_keys, show_palette, show_stage_alone, show_toasts, timeline_height,
+    Panel, show_import, show_keys, show_palette, show_stage_alone, show_toasts, timeline_height,
 };
 use crate::theme::strong_font;
 use crate::widgets::control::{KeyButton, modal_frame};
@@ -39,6 +39,9 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
         Overlay::Palette => show_palette(model, &ctx),
         Overlay::Keys => show_keys(model, &ctx),
         Overlay::Gallery => gallery_over(model, &ctx),
+    }
+    if !model.view.presenting {
+        show_import(model, &ctx);
     }
     show_toasts(model, &ctx);
     drop_hint(model, &ctx);
@@ -210,8 +213,8 @@ fn drop_hint(model: &Model, ctx: &egui::Context) {
     let frame = area.shrink(40.0);
     painter.rect_stroke(frame, 12.0, Stroke::new(2.0, theme.accent), egui::StrokeKind::Inside);
     let text = match hovered {
-        1 => "Drop to start a new rollout from this picture",
-        _ => "Drop to start a new rollout from the first of these pictures",
+        1 => "Drop to start from this picture, or to open this session or these codes",
+        _ => "Drop to open the first of these files",
     };
     painter.text(area.center(), Align2::CENTER_CENTER, text, strong_font(22.0), theme.on_overlay);
     let fit = format!(

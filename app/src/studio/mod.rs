@@ -5,6 +5,7 @@ mod craft_world;
 mod engine;
 mod events;
 mod execute;
+pub mod importer;
 mod intake;
 pub mod jobs;
 pub mod keeper;
@@ -40,10 +41,11 @@ use crate::theme;
 use crate::widgets::thumbnail::still;
 use crate::widgets::{frame_view, scatter};
 use craft_world::CraftWorld;
+use importer::Importer;
 use intake::{Arrival, Intake};
 use keeper::{Keeper, News};
 use map::ClipRef;
-use model::{Model, PackState};
+use model::{Action, Model, PackState};
 use player::Marks;
 use session::Session;
 use world::{Drawing, Drawn};
@@ -56,7 +58,7 @@ const GALLERY_SEED: u64 = 1;
 /// How to open the window.
 #[derive(Debug, Clone)]
 pub struct StudioOptions {
-    /// A starting frame named on the command line.
+    /// A starting frame, session or file of codes named on the command line.
     pub frame: Option<PathBuf>,
     pub pack: PackSource,
     /// What the engine computes on; the window has a device of its own.
@@ -79,6 +81,9 @@ pub struct Studio {
     engine: Box<dyn Engine>,
     drawing: Drawing,
     intake: Intake,
+    /// The import that runs.
+    importer: Option<Importer>,
+    ctx: egui::Context,
     keeper: Option<Keeper>,
     /// The pack that was asked for last.
     pack_source: PackSource,
@@ -113,6 +118,8 @@ impl Studio {
             engine: parts.engine,
             drawing: parts.drawing,
             intake: Intake::new(ctx.clone()),
+            importer: None,
+            ctx: ctx.clone(),
             settings_path: options.settings,
             pack_source: options.pack.clone(),
             gave_way: HashSet::new(),
@@ -197,6 +204,10 @@ impl Studio {
                     self.start_from_file(pixels, source);
                 }
                 Arrival::Session(kept) => self.resume(kept),
+                Arrival::Codes(stored) => self.open_codes(stored),
+                Arrival::Weights { from, to } => {
+                    self.model.actions.push(Action::Import { from, to });
+                }
                 Arrival::Pack(folder) => self.open_pack(PackSource::Folder(folder)),
                 Arrival::Saved(path) => {
                     let sentence = format!("Saved {}", path.display());
@@ -276,6 +287,7 @@ impl eframe::App for Studio {
     fn logic(&mut self, ctx: &egui::Context, _frame: &mut eframe::Frame) {
         self.take_events();
         self.take_drawn();
+        self.take_import();
         self.work_ahead();
         self.keep_session(ctx);
         let zoom = ctx.zoom_factor();
@@ -310,6 +322,8 @@ impl eframe::App for Studio {
     fn on_exit(&mut self) {
         self.engine.cancel_all();
         self.put_on_stage(None);
+        // Dropping it waits until nothing of an unfinished import is left.
+        self.importer = None;
         // Dropping it waits until the last change is written.
         self.keeper = None;
     }

@@ -8,6 +8,7 @@ use engine::media::Clip;
 use engine::rollout::{ClipQuality, CodePrediction, NodeId, Rollout};
 use engine::worker::{JobId, PackSummary};
 
+use super::importer::Import;
 use super::jobs::Jobs;
 use super::keeper::Kept;
 use super::map::{ClipRef, MapView};
@@ -15,6 +16,7 @@ use super::player::{Mark, Player};
 use super::session::{Picture, Session};
 use super::toasts::Toasts;
 use super::world::StartingFrame;
+use crate::codes::{Recorded, StoredCodes};
 use crate::commands::Command;
 use crate::state::Settings;
 use crate::theme::Theme;
@@ -28,6 +30,16 @@ pub enum Action {
     /// Start from the n-th picture of the gallery.
     Start(usize),
     OpenRecent(PathBuf),
+    /// Play the codes that came with the pack under this name.
+    PlayCodes(String),
+    /// Make a pack of the weights in a folder.
+    Import {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    StopImport,
+    OpenImported,
+    CloseImport,
     SetTask(Task),
     GoTo(NodeId),
     /// To a frame of the joined line of clips.
@@ -57,11 +69,12 @@ pub enum Action {
     DismissToast(u64),
 }
 
-/// What a rollout is to begin from as soon as there is a pack.
+/// What came in before there was a pack, and is used as soon as there is one.
 #[derive(Debug, Clone)]
 pub enum Waiting {
     Picture(Picture),
     Session(Kept),
+    Codes(StoredCodes),
 }
 
 /// Whether there is a pack to work with.
@@ -161,6 +174,9 @@ pub struct Model {
     pub toasts: Toasts,
     pub thumbs: Thumbnails,
     pub actions: Vec<Action>,
+    /// Codes that are played in place of the policy's; a new rollout begins with them.
+    pub codes: Option<Arc<Recorded>>,
+    pub import: Option<Import>,
     /// What came before the pack was ready.
     pub waiting: Option<Waiting>,
     /// The rollout of the last time, until it is taken up again.
@@ -202,6 +218,8 @@ impl Model {
             toasts: Toasts::default(),
             thumbs: Thumbnails::default(),
             actions: Vec::new(),
+            codes: None,
+            import: None,
             waiting: None,
             last_session: None,
             memory: (0, 0),
@@ -218,6 +236,15 @@ impl Model {
             PackState::Ready(pack) => Some(pack),
             PackState::Opening | PackState::Failed(_) => None,
         }
+    }
+
+    /// Whether the codes that came with the pack under `name` are played.
+    pub fn plays(&self, name: &str) -> bool {
+        let Some(codes) = &self.codes else {
+            return false;
+        };
+        let named = self.pack().and_then(|pack| Recorded::of_pack(name, pack));
+        named.is_some_and(|named| named.source == codes.source)
     }
 
     /// The versions of the frame on the stage: A (coarse) and B (preview or refined), each with
@@ -266,7 +293,13 @@ impl Model {
     pub fn title(&self) -> String {
         self.session.as_ref().map_or_else(
             || "choose a starting frame".to_owned(),
-            |session| format!("{}, {}", session.rollout.task.label(), session.rollout.source),
+            |session| {
+                let title = format!("{}, {}", session.rollout.task.label(), session.rollout.source);
+                match &session.codes {
+                    Some(codes) => format!("{title}, codes of {}", codes.source),
+                    None => title,
+                }
+            },
         )
     }
 

@@ -1,12 +1,16 @@
 //! The ways through the tree: steps, branches, choices, and moves between what is there.
 
+use std::sync::Arc;
+
 use engine::rollout::{NewClip, NodeId, Origin, Rollout, Sampling};
 use engine::worker::Request;
 
 use super::Studio;
 use super::jobs::JobKind;
+use super::model::Waiting;
 use super::player::Mark;
 use super::session::Session;
+use crate::codes::{Recorded, StoredCodes};
 
 /// Temperature of a branch where the pack's own would draw the same codes again.
 const BRANCH_TEMPERATURE: f32 = 0.8;
@@ -64,9 +68,71 @@ impl Studio {
             return;
         }
         let current = session.current();
-        let sampling = self.sampling_at(current);
         self.waiting_for = Some(current);
-        self.extend(current, Vec::new(), Origin::Policy, sampling);
+        self.grow(current, self.sampling_at(current));
+    }
+
+    /// Asks for the clip after `parent`: that of the recorded codes, or else the policy's.
+    pub(super) fn grow(&mut self, parent: NodeId, sampling: Sampling) {
+        let Some(session) = &mut self.model.session else {
+            return;
+        };
+        let Some(codes) = session.codes.clone() else {
+            self.extend(parent, Vec::new(), Origin::Policy, sampling);
+            return;
+        };
+        let Some(clip) = codes.clip(session.rollout.line(parent).len(), sampling.seed) else {
+            return;
+        };
+        let node = session.grow(parent, clip);
+        let request = Request::Coarse { path: session.path(node), sampling };
+        self.set_paused(false);
+        self.give_way();
+        let id = self.engine.send(request);
+        self.model.jobs.add(id, JobKind::Extend { parent }, false);
+        if let Some(job) = self.model.jobs.get_mut(id) {
+            job.made = Some(node);
+        }
+    }
+
+    /// Plays recorded codes from here on, or with `None` the policy's again.
+    pub(super) fn play_codes(&mut self, codes: Option<Arc<Recorded>>) {
+        self.user_acts();
+        self.give_way();
+        // What is being predicted would go on with the codes that are left now.
+        for id in self.model.jobs.extending() {
+            self.engine.cancel(id);
+        }
+        let sentence = codes.as_ref().map(|codes| {
+            let (clips, source) = (codes.clips.len(), &codes.source);
+            let plural = if clips == 1 { "clip" } else { "clips" };
+            match self.model.session {
+                Some(_) => format!("Step plays the codes of {source}, {clips} {plural}"),
+                None => format!("Choose a starting frame to play the codes of {source} from"),
+            }
+        });
+        self.model.toasts.info(sentence.unwrap_or_else(|| "Step asks the policy".to_owned()));
+        self.model.codes.clone_from(&codes);
+        if let Some(session) = &mut self.model.session {
+            session.codes = codes;
+            session.follow_codes();
+        }
+    }
+
+    /// Codes from a file, as soon as there is a pack.
+    pub(super) fn open_codes(&mut self, stored: StoredCodes) {
+        let Some(pack) = self.model.pack() else {
+            self.model.waiting = Some(Waiting::Codes(stored));
+            return;
+        };
+        match stored.fit(pack) {
+            Ok(codes) => self.play_codes(Some(Arc::new(codes))),
+            Err(error) => {
+                let reason = error.to_string();
+                let details = self.report(&reason);
+                self.model.toasts.error(reason, details);
+            }
+        }
     }
 
     /// Another way for the clip on the stage: the same start, another seed.
@@ -82,7 +148,7 @@ impl Studio {
         sampling.seed = seeds.max().map_or(0, |seed| seed.wrapping_add(1));
         sampling.temperature = sampling.temperature.max(BRANCH_TEMPERATURE);
         self.wait_at(parent);
-        self.extend(parent, Vec::new(), Origin::Policy, sampling);
+        self.grow(parent, sampling);
     }
 
     /// Goes to `parent` so that the branch growing there is shown when it comes.
@@ -203,13 +269,14 @@ impl Studio {
         };
         let complete = session.is_complete(session.tip());
         let at_end = session.next_on_line().is_none() && session.frame() >= session.last_frame();
-        if complete && at_end {
+        let ends = complete || !session.can_grow();
+        if ends && at_end {
             session.seek(0);
         }
         self.run_player();
         // A part that is marked is played as it is.
         let marked = self.model.player.marks.get(Mark::Out).is_some();
-        self.model.player.to_the_end = !complete && !marked;
+        self.model.player.to_the_end = !ends && !marked;
         if self.model.player.to_the_end {
             self.set_paused(false);
         }

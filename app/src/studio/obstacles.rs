@@ -2,6 +2,7 @@
 
 use engine::rollout::Rollout;
 
+use super::importer::Import;
 use super::jobs::Pace;
 use super::model::{Model, PackState};
 use super::session::Session;
@@ -9,7 +10,8 @@ use crate::commands::{CANDIDATES, Command};
 
 const NO_FRAME: &str = "Choose a starting frame first";
 const NO_MAP: &str = "This pack has no map of its codes";
-const NO_POLICY: &str = "This pack has no policy, so nothing can be predicted";
+const NO_CODES: &str =
+    "This pack has no policy: choose recorded codes beside the stage, or open a file of codes";
 const NO_WORK: &str = "Nothing is being computed";
 
 impl Model {
@@ -20,6 +22,7 @@ impl Model {
             | Command::OpenFrame
             | Command::OpenSession
             | Command::OpenPack
+            | Command::OpenCodes
             | Command::ToggleFit
             | Command::Faster
             | Command::Slower
@@ -41,6 +44,14 @@ impl Model {
                 PackState::Ready(_) => None,
                 PackState::Opening | PackState::Failed(_) => Some("The pack is not open"),
             },
+            Command::PolicyCodes => match self.pack() {
+                Some(pack) => (!pack.has_policy).then_some("This pack has no policy"),
+                None => Some("The pack is not open"),
+            },
+            Command::ImportWeights => {
+                let runs = self.import.as_ref().is_some_and(Import::is_running);
+                runs.then_some("An import is running; wait for it or cancel it")
+            }
             Command::RestartEngine => (!self.engine_dead).then_some("The engine is running"),
             Command::Cancel => self.jobs.is_empty().then_some(NO_WORK),
             Command::PauseWork => {
@@ -63,14 +74,26 @@ impl Model {
         let has_next = session.next_on_line().is_some();
         match command {
             Command::Step if has_next => None,
-            Command::Step if session.is_complete(session.current()) => {
-                Some("The task is done; go back and branch to try another way")
-            }
+            Command::PlayPause if !session.line().is_empty() => None,
+            Command::PlayPause => (!session.can_grow()).then_some(NO_CODES),
+            Command::Step | Command::Branch if !session.can_grow() => Some(NO_CODES),
+            Command::Step if session.is_complete(session.current()) => Some(match session.codes {
+                Some(_) => "These codes are at their end; go back, or choose others",
+                None => "The task is done; go back and branch to try another way",
+            }),
             Command::Branch if at_start => Some("Go to the clip that is to be another way"),
             Command::Step | Command::Branch if self.engine_dead => {
                 Some("The engine stopped; restart it first")
             }
-            Command::Step | Command::Branch => (!session.pack().has_policy).then_some(NO_POLICY),
+            Command::Branch => session.codes.as_ref().and_then(|codes| {
+                let clips = session.rollout.line(session.current()).len();
+                if clips > codes.clips.len() {
+                    return Some("The codes end before this clip");
+                }
+                let same = "Another seed changes refined video alone, and this pack has none";
+                (!session.pack().has_refiner).then_some(same)
+            }),
+            Command::Step => None,
             Command::Back => at_start.then_some("This is the starting frame"),
             Command::Forward => (!has_next).then_some("This is the end of the branch"),
             Command::Undo => (!session.can_undo()).then_some("There is no move to undo"),
@@ -83,6 +106,9 @@ impl Model {
             Command::ClearMarks => {
                 (!self.player.marks.any()).then_some("There is no in or out point")
             }
+            _ if CANDIDATES.contains(&command) && session.codes.is_some() => {
+                Some("Recorded codes have no candidates; play the policy's codes to see some")
+            }
             _ => CANDIDATES.iter().position(|candidate| *candidate == command).and_then(|index| {
                 let outcomes = session.view(session.current()).candidates.as_ref();
                 let there = outcomes.is_some_and(|all| index < all.len());
@@ -94,6 +120,9 @@ impl Model {
     /// Whether what `command` switches is on.
     pub fn is_on(&self, command: Command) -> bool {
         match command {
+            Command::PolicyCodes => {
+                self.codes.is_none() && self.pack().is_some_and(|pack| pack.has_policy)
+            }
             Command::ToggleLoop => self.player.looping,
             Command::FullScreen => self.view.full_screen,
             Command::PauseWork => self.jobs.pace != Pace::Running,

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use engine::craft::Task;
 use engine::media::{Clip, Fit, Frame, FrameSize};
 use engine::rollout::{
-    Candidate, ClipKey, ClipQuality, NewClip, Node, NodeId, Path, Rollout, Sampling,
+    Candidate, ClipKey, ClipQuality, NewClip, Node, NodeId, Origin, Path, Rollout, Sampling,
     Session as SavedSession, StoredClip,
 };
 use engine::worker::PackSummary;
 
+use crate::codes::Recorded;
 use crate::widgets::thumbnail::still;
 
 /// A starting frame that was chosen, before it is brought to the model's size.
@@ -63,6 +64,8 @@ pub struct Session {
     pub fit: Fit,
     /// The starting frame as the model sees it.
     pub start: Clip,
+    /// Codes that are played in place of the policy's: step `n` plays their clip `n`.
+    pub codes: Option<Arc<Recorded>>,
     /// The end of the line of clips that the strips show.
     tip: NodeId,
     /// Frame of the current clip, `0..frames_per_clip`.
@@ -114,6 +117,7 @@ impl Session {
     fn of(rollout: Rollout, picture: Picture, fit: Fit, pack: Arc<PackSummary>) -> Self {
         let mut session = Self {
             start: still((*rollout.start).clone()),
+            codes: None,
             history: vec![rollout.current()],
             history_at: 0,
             rollout,
@@ -173,8 +177,11 @@ impl Session {
         &mut self.views[node.0 as usize]
     }
 
-    /// Clips from the starting frame to the end of the task.
+    /// Clips from the starting frame to the end of the task, or of the codes that are played.
     pub fn clips_of_task(&self) -> usize {
+        if let Some(codes) = &self.codes {
+            return codes.clips.len();
+        }
         let at = self.pack.tasks.iter().position(|task| *task == self.rollout.task);
         at.and_then(|at| self.pack.clips_per_task.get(at).copied()).unwrap_or(1)
     }
@@ -182,6 +189,33 @@ impl Session {
     /// Whether the task is at its end at `node`.
     pub fn is_complete(&self, node: NodeId) -> bool {
         self.rollout.line(node).len() >= self.clips_of_task()
+    }
+
+    /// Whether there is anything that gives the codes of another clip.
+    pub fn can_grow(&self) -> bool {
+        self.codes.is_some() || self.pack.has_policy
+    }
+
+    /// Ends the line where the codes that are played now have led from here so far.
+    pub fn follow_codes(&mut self) {
+        let mut end = self.current();
+        while let Some(next) = self.continuation(end) {
+            end = next;
+        }
+        self.tip = end;
+    }
+
+    /// The newest clip below `node` that the codes to play give as well.
+    fn continuation(&self, node: NodeId) -> Option<NodeId> {
+        let depth = self.rollout.line(node).len();
+        let gives = |child: &NodeId| {
+            let child = self.rollout.node(*child);
+            match &self.codes {
+                Some(codes) => codes.clips.get(depth) == Some(&child.choice.codes),
+                None => !matches!(child.origin, Origin::Recorded { .. }),
+            }
+        };
+        self.rollout.node(node).children.iter().rev().copied().find(gives)
     }
 
     /// Places on the time axis: the task's clips, or more if there are more.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use engine::craft::Task;
 use engine::gpu::DeviceChoice;
-use engine::pack::{PackId, PackSource};
+use engine::pack::{PackId, PackSource, RecordedCodes};
 use engine::rollout::{
     Candidate, ClipKey, ClipQuality, CodePrediction, NewClip, Path, Sampling, Stage, StoredClip,
 };
@@ -34,6 +34,8 @@ pub struct Script {
     pub refining: Refining,
     /// Candidates are never answered.
     pub mute_candidates: bool,
+    /// What every pack that is opened holds.
+    pub pack: PackSummary,
     /// Why the pack cannot be opened.
     pub pack_error: Option<String>,
     pub events: VecDeque<Event>,
@@ -54,6 +56,7 @@ impl Default for Script {
         Self {
             refining: Refining::Done,
             mute_candidates: false,
+            pack: pack(),
             pack_error: None,
             events: VecDeque::new(),
             requests: Vec::new(),
@@ -113,7 +116,21 @@ pub fn pack() -> PackSummary {
         has_policy: true,
         max_clips: 7,
         has_refiner: true,
+        recorded: None,
     }
+}
+
+/// A pack without a policy, to which codes of three and of two clips came.
+pub fn pack_with_codes() -> PackSummary {
+    let clips = |count: u16, at: u16| -> Vec<Vec<u16>> {
+        (0..count).map(|clip| (0..16).map(|n| clip * 100 + (n * 7 + at) % 40).collect()).collect()
+    };
+    let rollouts = [("airplane_03", clips(3, 2)), ("tower_11", clips(2, 9))];
+    let recorded = RecordedCodes {
+        source: "predicted.pt".to_owned(),
+        rollouts: rollouts.map(|(name, clips)| (name.to_owned(), clips)).into(),
+    };
+    PackSummary { has_policy: false, max_clips: 0, recorded: Some(recorded), ..pack() }
 }
 
 /// Codes of the clip after `index` others: near 100 times the action, apart by seed.
@@ -144,7 +161,10 @@ impl Script {
                     self.events.push_back(Event::Failed { job, reason });
                     return;
                 }
-                None => self.events.push_back(Event::PackOpened { job, pack: Arc::new(pack()) }),
+                None => {
+                    let pack = Arc::new(self.pack.clone());
+                    self.events.push_back(Event::PackOpened { job, pack });
+                }
             },
             Request::Extend { path, parent, fixed, origin, sampling } => {
                 let predictions = predictions(path.clips.len(), &fixed, sampling.seed);
@@ -281,7 +301,7 @@ impl Engine for FakeEngine {
     fn restart(&mut self) {
         let mut script = self.0.borrow_mut();
         script.restarts += 1;
-        let job = JobId(0);
-        script.events.push_back(Event::PackOpened { job, pack: Arc::new(pack()) });
+        let (job, pack) = (JobId(0), Arc::new(script.pack.clone()));
+        script.events.push_back(Event::PackOpened { job, pack });
     }
 }

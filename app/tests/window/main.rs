@@ -1,7 +1,9 @@
 //! The window against a scripted engine: driven by its labels and keys, and looked at.
 
+mod codes;
 mod fake;
 mod flow;
+mod import;
 mod menu;
 mod panels;
 mod player;

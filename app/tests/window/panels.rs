@@ -1,22 +1,27 @@
 //! Every panel in its empty, working, ready and failed state, and the whole window, as pictures.
 
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use eframe::egui::{self, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
+use engine::import;
 use engine::worker::{Progress, Stage};
 use videoworld_studio::commands::Command;
 use videoworld_studio::panels::Panel;
 use videoworld_studio::studio::Studio;
+use videoworld_studio::studio::importer::{Import, ImportState};
 use videoworld_studio::studio::keeper::Kept;
 use videoworld_studio::studio::model::{Action, Compare, Model, Overlay};
 use videoworld_studio::studio::player::Mark;
 use videoworld_studio::theme::{self, ThemeChoice};
 use videoworld_studio::widgets::{frame_view, scatter};
 
+use crate::codes::without_policy;
 use crate::fake::{Refining, Shared, options, studio};
+use crate::import::weights;
 use crate::snapshot;
 
 /// What the window is doing.
@@ -200,6 +205,16 @@ fn panels_look_as_they_did_in_states_of_their_own() {
     shoot(at_work(progress(Stage::WarmingUp, 0, 1)), &[(Panel::JobBar, "warming_up")]);
     shoot(at_work(progress(Stage::DecodingVideo, 3, 5)), &[(Panel::JobBar, "decoding")]);
 
+    let (_, harness) = without_policy();
+    shoot(harness.into_state(), &[(Panel::Next, "no_policy")]);
+    let (_, mut harness) = without_policy();
+    act(&mut harness, Action::PlayCodes("airplane_03".to_owned()));
+    for _ in 0..2 {
+        step_to_end(&mut harness);
+    }
+    let recorded = [Panel::Next, Panel::Timeline, Panel::Branches].map(|panel| (panel, "recorded"));
+    shoot(harness.into_state(), &recorded);
+
     let mut harness = window(State::Ready, size, false);
     act(&mut harness, Action::SelectPoints((100..400).collect()));
     let picture_is_missing = |harness: &Harness<'_, Studio>| {
@@ -265,6 +280,31 @@ fn the_window_looks_as_it_did() {
     harness.get_by_label("Rollout").click();
     harness.run_steps(2);
     shoot(&mut harness, "window_menu");
+    let mut harness = window(State::Ready, vec2(1280.0, 720.0), true);
+    harness.state_mut().model_mut().import = Some(Import {
+        to: "/home/me/videoworld2".into(),
+        state: ImportState::Running {
+            progress: Some(import::Progress {
+                stage: import::Stage::Writing("dit.safetensors"),
+                done: 3,
+                total: 5,
+            }),
+            stopping: false,
+        },
+    });
+    shoot(&mut harness, "window_importing");
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = import::import(
+        &weights(),
+        &folder.path().join("pack"),
+        import::sizes(&weights()).expect("the embedded pack has a manifest"),
+        &mut |_| ControlFlow::Continue(()),
+    );
+    let state = ImportState::Done(report.expect("the embedded pack's networks are whole"));
+    harness.state_mut().model_mut().import =
+        Some(Import { to: "/home/me/videoworld2".into(), state });
+    harness.run_steps(4);
+    shoot(&mut harness, "window_imported");
     let mut harness = window(State::Failed, vec2(1280.0, 720.0), true);
     shoot(&mut harness, "window_failed");
     assert!(failures.is_empty(), "{}", failures.join("\n"));

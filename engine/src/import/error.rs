@@ -30,10 +30,10 @@ pub enum ImportError {
         "{file} holds the {found} but no file holds the {missing} ({published}), which it cannot do without"
     )]
     Half { file: String, found: &'static str, missing: &'static str, published: &'static str },
-    #[error("the {part} in {file} lacks {} of the {wanted} tensors it needs, first {}; if it is of another size, give its sizes with --sizes", keys.len(), keys[0])]
+    #[error("the {part} in {file} lacks {} of the {wanted} tensors it needs, first {}; if it is of another size, put the manifest.json of a pack of that size into the folder", keys.len(), keys[0])]
     Missing { part: &'static str, file: String, keys: Vec<String>, wanted: usize },
     #[error(
-        "{key} in {file} has shape {found:?} where the {part} needs {wanted:?}; if it is of another size, give its sizes with --sizes"
+        "{key} in {file} has shape {found:?} where the {part} needs {wanted:?}; if it is of another size, put the manifest.json of a pack of that size into the folder"
     )]
     Shape { part: &'static str, file: String, key: String, found: Vec<usize>, wanted: Vec<usize> },
     #[error("{key} in {file} holds numbers that are not finite: the file is damaged")]
@@ -46,6 +46,8 @@ pub enum ImportError {
     Write { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Pack(#[from] PackError),
+    #[error("the import was cancelled; nothing of it is left")]
+    Cancelled,
 }
 
 impl ImportError {

@@ -18,7 +18,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -27,7 +29,7 @@ use self::half_file::{Fit, HalfFile};
 use self::part::{Part, Wanted};
 use self::survey::{NetworkFile, Survey};
 use crate::media::write_atomic;
-use crate::pack::{CODES, Manifest, NEGATIVE, NEGATIVE_KEY, Pack, PackError};
+use crate::pack::{CODES, MANIFEST, Manifest, NEGATIVE, NEGATIVE_KEY, Pack, PackError};
 use crate::vdm::{CONTROL_KEYS, control_begins_as};
 use crate::weights::{HostTensor, Weights};
 
@@ -37,35 +39,70 @@ pub use self::report::{FileReport, Left, Report};
 /// The report's name in the pack's folder. It is no part of the pack and not covered by its hashes.
 pub const REPORT: &str = "import.json";
 
+/// What an import is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Finding out what the files hold.
+    Reading,
+    /// Writing this file of the pack.
+    Writing(&'static str),
+    /// Reading this file once more for its hash.
+    Hashing(&'static str),
+}
+
+/// In words a person reads.
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reading => f.write_str("Reading the files"),
+            Self::Writing(file) => write!(f, "Writing {file}"),
+            Self::Hashing(file) => write!(f, "Hashing {file}"),
+        }
+    }
+}
+
 /// How far an import is.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
-    /// The file of the pack that is being written.
-    pub file: &'static str,
-    /// Numbers written to it, and to be written.
-    pub done: usize,
-    pub total: usize,
+    pub stage: Stage,
+    /// Files read, numbers written or bytes hashed of this stage, and how many there are.
+    pub done: u64,
+    pub total: u64,
+}
+
+/// Hears how far an import is, and says whether it goes on.
+pub type Watch<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
+
+/// What the networks in a folder are to be: what the `manifest.json` in it says, if there is one,
+/// and otherwise what the release is.
+///
+/// # Errors
+/// Fails when there is a manifest that cannot be read.
+pub fn sizes(from: &Path) -> Result<Manifest, PackError> {
+    let path = from.join(MANIFEST);
+    if path.is_file() { Manifest::open(&path) } else { Ok(Manifest::videoworld2()) }
 }
 
 /// Makes a pack in the folder `to` of the files in `from` and the folders in it. `manifest` says
 /// what the pack will be, and with it the sizes of the networks: [`Manifest::videoworld2`] or that
 /// of another pack. What is not found is left out of it: the policy, the video diffusion model and
-/// guidance; a control branch is begun as the release begins one.
+/// guidance; a control branch is begun as the release begins one. When `watch` stops it, nothing is
+/// left behind.
 ///
 /// # Errors
 /// Fails before anything is written when a file is damaged or would have to be executed, and when a
-/// network that was found, or the dLDM, is not whole.
+/// network that was found, or the dLDM, is not whole; [`ImportError::Cancelled`] when stopped.
 pub fn import(
     from: &Path,
     to: &Path,
     manifest: Manifest,
-    on_progress: &mut dyn FnMut(Progress),
+    watch: &mut Watch<'_>,
 ) -> Result<Report, ImportError> {
     let mut manifest = Manifest { files: Default::default(), ..manifest };
     manifest.check()?;
     refuse_taken(to)?;
     let wanted = Wanted::of(&manifest);
-    let survey = Survey::of(from, &manifest, &wanted)?;
+    let survey = Survey::of(from, &manifest, &wanted, watch)?;
     let plan = Plan::new(&survey, &mut manifest, &wanted)?;
 
     let beside = beside(to)?;
@@ -74,7 +111,7 @@ pub fn import(
         fs::remove_dir_all(&beside).map_err(failed)?;
     }
     fs::create_dir_all(&beside).map_err(failed)?;
-    let written = plan.write(&beside, manifest, on_progress).and_then(|report| {
+    let written = plan.write(&beside, manifest, watch).and_then(|report| {
         if to.exists() {
             fs::remove_dir(to).map_err(failed)?;
         }
@@ -179,20 +216,20 @@ impl<'a> Plan<'a> {
         self,
         folder: &Path,
         manifest: Manifest,
-        on_progress: &mut dyn FnMut(Progress),
+        watch: &mut Watch<'_>,
     ) -> Result<Report, ImportError> {
         let Self { networks, survey, mut report } = self;
         let mut files = Vec::new();
         for (wanted, origin) in &networks {
             let file = wanted.part.file();
-            let total = wanted.shapes.values().map(|shape| shape.iter().product::<usize>()).sum();
+            let stage = Stage::Writing(file);
+            let total = wanted.shapes.values().map(numbers).sum();
             let mut done = 0;
-            on_progress(Progress { file, done, total });
+            go_on(watch(Progress { stage, done, total }))?;
             write_half(&folder.join(file), &wanted.shapes, &mut report, |key, take| {
                 origin.read(wanted.part, key, take)?;
-                done += wanted.shapes[key].iter().product::<usize>();
-                on_progress(Progress { file, done: done.min(total), total });
-                Ok(())
+                done += numbers(&wanted.shapes[key]);
+                go_on(watch(Progress { stage, done: done.min(total), total }))
             })?;
             files.push(file);
         }
@@ -209,8 +246,21 @@ impl<'a> Plan<'a> {
         }
         let json = serde_json::to_vec_pretty(&report).expect("names and numbers are JSON");
         write_atomic(&folder.join(REPORT), &json).map_err(PackError::from)?;
-        Pack::seal(folder, manifest, &files)?;
-        Ok(report)
+        let sealed = Pack::seal(folder, manifest, &files, &mut |file, done, total| {
+            watch(Progress { stage: Stage::Hashing(file), done, total })
+        })?;
+        if sealed { Ok(report) } else { Err(ImportError::Cancelled) }
+    }
+}
+
+fn numbers(shape: &Vec<usize>) -> u64 {
+    shape.iter().product::<usize>() as u64
+}
+
+fn go_on(flow: ControlFlow<()>) -> Result<(), ImportError> {
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(ImportError::Cancelled),
     }
 }
 

@@ -55,6 +55,29 @@ impl Left {
     }
 }
 
+impl Report {
+    /// Tensors that went into the pack, that no network needs, and that nobody knows.
+    pub fn tensors(&self) -> (usize, usize, usize) {
+        let sum = |of: fn(&FileReport) -> usize| self.files.iter().map(of).sum();
+        (
+            sum(|file| file.used.len()),
+            sum(|file| file.ignored.len()),
+            sum(|file| file.unknown.len()),
+        )
+    }
+
+    /// What a whole pack has and this one was not given.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let parts = [
+            (self.without_vdm, "video diffusion model"),
+            (self.control_begun, "control branch"),
+            (self.without_policy, "policy"),
+            (self.without_guidance, "negative context"),
+        ];
+        parts.into_iter().filter(|(lacks, _)| *lacks).map(|(_, part)| part).collect()
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for file in &self.files {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::extras::{self, Extra};
 use super::part::{Part, Wanted, never_needed};
-use super::{FileReport, ImportError, Left, Report};
+use super::{FileReport, ImportError, Left, Progress, Report, Stage, Watch, go_on};
 use crate::checkpoint::{Checkpoint, CheckpointError, Refusal, StateDict};
 use crate::pack::{Manifest, RecordedCodes};
 use crate::weights::HostTensor;
@@ -42,7 +42,12 @@ pub struct Negative {
 
 impl Survey {
     /// Opens every file of a folder.
-    pub fn of(folder: &Path, manifest: &Manifest, wanted: &[Wanted]) -> Result<Self, ImportError> {
+    pub fn of(
+        folder: &Path,
+        manifest: &Manifest,
+        wanted: &[Wanted],
+        watch: &mut Watch<'_>,
+    ) -> Result<Self, ImportError> {
         let mut survey = Self {
             folder: folder.to_owned(),
             networks: Vec::new(),
@@ -57,7 +62,9 @@ impl Survey {
             return Err(ImportError::TooManyFiles { folder, limit: MAX_FILES });
         }
         paths.sort();
-        for path in paths {
+        let total = paths.len() as u64;
+        for (done, path) in (0..).zip(paths) {
+            go_on(watch(Progress { stage: Stage::Reading, done, total }))?;
             survey.add(&path, manifest, wanted)?;
         }
         Ok(survey)

@@ -1,6 +1,7 @@
 //! Small networks in the layout of the release go through the importer and come out the same.
 
 use std::fs;
+use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, TensorData};
 use half::{bf16, f16};
@@ -62,7 +63,7 @@ impl Release {
     }
 
     fn import(&self) -> Result<Report, ImportError> {
-        import(&self.from(), &self.to(), self.manifest.clone(), &mut |_| {})
+        import(&self.from(), &self.to(), self.manifest.clone(), &mut |_| ControlFlow::Continue(()))
     }
 
     fn imported(&self) -> (Report, Pack) {
@@ -293,6 +294,34 @@ fn a_dldm_alone_makes_a_pack_of_coarse_video() {
 }
 
 #[test]
+fn an_import_can_be_stopped_in_every_stage_and_leaves_nothing() {
+    let release = Release::new();
+    let mut stages = Vec::new();
+    import(&release.from(), &release.to(), release.manifest.clone(), &mut |progress| {
+        stages.push(progress.stage);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    fs::remove_dir_all(release.to()).unwrap();
+    for told in [Stage::Reading, Stage::Writing(DLDM), Stage::Hashing(CONTROL)] {
+        assert!(stages.contains(&told), "{told} is not in {stages:?}");
+    }
+    // Where each stage begins, and the last moment of all.
+    let begins = |at: &usize| *at == 0 || stages[*at] != stages[*at - 1];
+    let last = stages.len() - 1;
+    for stop in (0..last).filter(begins).chain([last]) {
+        let mut told = 0;
+        let stopped = import(&release.from(), &release.to(), release.manifest.clone(), &mut |_| {
+            told += 1;
+            if told > stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert!(matches!(stopped, Err(ImportError::Cancelled)), "at {:?}", stages[stop]);
+        assert_eq!(told, stop + 1, "it went on after {:?}", stages[stop]);
+        assert_eq!(fs::read_dir(release.dir.path()).unwrap().count(), 1, "{:?}", stages[stop]);
+    }
+}
+
+#[test]
 fn what_an_import_left_is_cleared_away_and_what_others_made_is_not() {
     let release = Release::new();
     let leftover = release.dir.path().join(".pack.importing");
@@ -436,7 +465,10 @@ fn a_pack_with_other_codes_than_its_own_is_refused() {
     let json = serde_json::to_vec(&codes).unwrap();
     fs::write(release.to().join(CODES), json).unwrap();
     let files: Vec<&str> = vec![DLDM, Part::Vae.file(), Part::Dit.file(), CONTROL, CODES];
-    Pack::seal(&release.to(), pack.manifest, &files).unwrap();
+    assert!(
+        Pack::seal(&release.to(), pack.manifest, &files, &mut |_, _, _| ControlFlow::Continue(()))
+            .unwrap()
+    );
     let error = Pack::open(&release.to()).unwrap().recorded_codes().unwrap_err().to_string();
     assert!(error.contains("\"three\"") && error.contains("must have 4 codes"), "{error}");
 }

@@ -15,6 +15,7 @@ mod write;
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -30,7 +31,7 @@ pub use write::{PackContents, hex};
 use crate::atlas::ReferenceSet;
 use crate::checkpoint::{Source, StateDict};
 
-const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const DLDM: &str = "dldm.safetensors";
 pub(crate) const VAE: &str = "vae.safetensors";
 pub(crate) const DIT: &str = "dit.safetensors";
@@ -116,8 +117,8 @@ impl Pack {
                 let (found, wanted) = (source.len(), facts.bytes);
                 return Err(PackError::Length { file: name.clone(), found, wanted });
             }
-            let hash = sha256(&source).map_err(|error| files.unread(name, error))?;
-            if hash != facts.sha256 {
+            let hash = sha256(&source, &mut |_| ControlFlow::Continue(()));
+            if hash.map_err(|error| files.unread(name, error))? != Some(facts.sha256.clone()) {
                 return Err(PackError::Hash { file: name.clone() });
             }
         }
@@ -223,8 +224,12 @@ impl Files {
     }
 }
 
-/// The hash of everything in a source, as hexadecimal digits.
-pub(crate) fn sha256(source: &Source) -> io::Result<String> {
+/// The hash of everything in a source, as hexadecimal digits; `None` when `watch`, which hears how
+/// many bytes are done, stopped it.
+fn sha256(
+    source: &Source,
+    watch: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> io::Result<Option<String>> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; HASH_BYTES];
     let mut at = 0;
@@ -233,6 +238,9 @@ pub(crate) fn sha256(source: &Source) -> io::Result<String> {
         source.read_at(at, &mut buffer[..len])?;
         hash.update(&buffer[..len]);
         at += len as u64;
+        if watch(at).is_break() {
+            return Ok(None);
+        }
     }
-    Ok(hex(&hash.finalize()))
+    Ok(Some(hex(&hash.finalize())))
 }

@@ -1,6 +1,7 @@
 //! Writing a pack.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::{
@@ -64,31 +65,38 @@ impl Pack {
         for (name, bytes) in &files {
             write_atomic(&folder.join(name), bytes)?;
         }
-        let names: Vec<&str> = files.keys().copied().collect();
-        Self::seal(folder, manifest, &names)?;
+        let names: Vec<&'static str> = files.keys().copied().collect();
+        Self::seal(folder, manifest, &names, &mut |_, _, _| ControlFlow::Continue(()))?;
         Self::open(folder)
     }
 
     /// Makes a pack of a folder that holds its files already, by writing the manifest with their
-    /// hashes.
+    /// hashes. `watch` hears of each file how many of its bytes are hashed; false when it stopped
+    /// that.
     pub(crate) fn seal(
         folder: &Path,
         mut manifest: Manifest,
-        files: &[&str],
-    ) -> Result<(), PackError> {
+        files: &[&'static str],
+        watch: &mut dyn FnMut(&'static str, u64, u64) -> ControlFlow<()>,
+    ) -> Result<bool, PackError> {
         manifest.format = super::FORMAT;
         manifest.files.clear();
         for name in files {
             let path = folder.join(name);
             let read = |source| PackError::Read { file: path.clone(), source };
             let source = Source::open(&path).map_err(read)?;
-            let facts = FileFacts { bytes: source.len(), sha256: sha256(&source).map_err(read)? };
-            manifest.files.insert((*name).to_owned(), facts);
+            let bytes = source.len();
+            let hash = sha256(&source, &mut |done| watch(name, done, bytes)).map_err(read)?;
+            let Some(sha256) = hash else {
+                return Ok(false);
+            };
+            manifest.files.insert((*name).to_owned(), FileFacts { bytes, sha256 });
         }
         manifest.check()?;
         let json = serde_json::to_vec_pretty(&manifest)
             .map_err(|source| PackError::Json { file: MANIFEST, source })?;
-        Ok(write_atomic(&folder.join(MANIFEST), &json)?)
+        write_atomic(&folder.join(MANIFEST), &json)?;
+        Ok(true)
     }
 }
 

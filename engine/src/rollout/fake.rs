@@ -57,6 +57,7 @@ impl FakeModels {
             has_policy: true,
             max_clips: 7,
             has_refiner: true,
+            recorded: None,
         };
         Self {
             pack: Arc::new(pack),

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use super::{CodePrediction, Sampling};
 use crate::craft::Task;
 use crate::media::FrameSize;
-use crate::pack::PackId;
+use crate::pack::{PackId, RecordedCodes};
 
 /// What is known of an opened pack.
 #[derive(Debug, Clone)]
@@ -39,6 +39,8 @@ pub struct PackSummary {
     pub max_clips: usize,
     /// Whether clips can be refined; otherwise there is coarse video alone.
     pub has_refiner: bool,
+    /// Codes that came with the pack.
+    pub recorded: Option<RecordedCodes>,
 }
 
 impl PackSummary {

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use super::{CodePrediction, GoOn, Models, PackSummary, RefineRequest, RefineStep, Sampling};
 use crate::craft::Task;
 use crate::gpu::Chosen;
-use crate::pack::{Networks, Pack, PackError};
+use crate::pack::{Networks, Pack, PackError, RecordedCodes};
 use crate::policy::{CodeSampling, Planner};
 use crate::vdm::SampleRequest;
 
@@ -27,7 +27,9 @@ impl PackModels {
     /// As [`Pack::load`].
     pub fn load(pack: &Pack, chosen: &Chosen) -> Result<Self, PackError> {
         let networks = pack.load(&chosen.device)?;
-        let summary = summary(pack, networks.planner.as_ref(), chosen.description.clone());
+        let recorded = pack.recorded_codes()?;
+        let device = chosen.description.clone();
+        let summary = summary(pack, networks.planner.as_ref(), device, recorded);
         let top_p = pack.manifest.sampler.top_p;
         Ok(Self { networks, summary: Arc::new(summary), top_p, compiles: chosen.compiles })
     }
@@ -40,7 +42,12 @@ impl PackModels {
     }
 }
 
-fn summary(pack: &Pack, planner: Option<&Planner>, device: String) -> PackSummary {
+fn summary(
+    pack: &Pack,
+    planner: Option<&Planner>,
+    device: String,
+    recorded: Option<RecordedCodes>,
+) -> PackSummary {
     let manifest = &pack.manifest;
     let sampler = manifest.sampler;
     PackSummary {
@@ -66,6 +73,7 @@ fn summary(pack: &Pack, planner: Option<&Planner>, device: String) -> PackSummar
         has_policy: planner.is_some(),
         max_clips: planner.map_or(0, |p| p.max_codes() / manifest.codes_per_clip()),
         has_refiner: manifest.vdm.is_some(),
+        recorded,
     }
 }
 

@@ -6,33 +6,30 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use engine::craft::Task;
 use engine::media::write_atomic;
-use engine::pack::Pack;
-use engine::rollout::{CodePrediction, PackSummary};
+use engine::rollout::{CodePrediction, NewClip, Origin, PackSummary};
 use serde::{Deserialize, Serialize};
 
 /// Codes that no policy of ours predicted.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
     /// Where they come from, for people.
     pub source: String,
-    /// The codes of each clip.
+    /// The codes of each clip, at least one.
     pub clips: Vec<Vec<u16>>,
 }
 
 impl Recorded {
     /// Codes that came with the pack under this name, or else those in a file that `rollout` or
     /// `encode` wrote.
-    pub fn open(name: &str, pack: &Pack) -> Result<Self> {
-        let own = pack.recorded_codes()?;
-        if let Some(own) = &own
-            && let Some(clips) = own.rollouts.get(name)
-        {
-            let source = format!("{name} in {}", own.source);
-            return Ok(Self { source, clips: clips.clone() });
+    ///
+    /// # Errors
+    /// Says which names there are when there is no such file either, and what is wrong with a file.
+    pub fn open(name: &str, pack: &PackSummary) -> Result<Self> {
+        if let Some(own) = Self::of_pack(name, pack) {
+            return Ok(own);
         }
         if !Path::new(name).is_file() {
-            let names: Vec<&str> =
-                own.iter().flat_map(|own| own.rollouts.keys().map(String::as_str)).collect();
+            let names = names(pack);
             if names.is_empty() {
                 bail!("there is no file {name}, and no codes came with this pack");
             }
@@ -41,30 +38,88 @@ impl Recorded {
                 names.join(", ")
             );
         }
-        let text = std::fs::read(name).with_context(|| format!("{name} could not be read"))?;
-        let StoredCodes { levels, clips } = serde_json::from_slice(&text)
-            .with_context(|| format!("{name} is no file of codes that rollout or encode wrote"))?;
-        if clips.is_empty() {
-            bail!("{name} holds no clips");
-        }
-        if levels != pack.manifest.dldm.levels {
-            bail!("the codes in {name} have digits of other levels than this pack's");
-        }
-        let clips = clips.into_iter().map(|clip| clip.codes).collect();
-        Ok(Self { source: name.to_owned(), clips })
+        StoredCodes::read(Path::new(name))?.fit(pack)
+    }
+
+    /// Codes that came with the pack under this name.
+    pub fn of_pack(name: &str, pack: &PackSummary) -> Option<Self> {
+        let own = pack.recorded.as_ref()?;
+        let clips = own.rollouts.get(name)?.clone();
+        Some(Self { source: format!("{name} in {}", own.source), clips })
+    }
+
+    /// The clip after `index` others, with `seed` for its noise; `None` behind the last one.
+    pub fn clip(&self, index: usize, seed: u64) -> Option<NewClip> {
+        let codes = self.clips.get(index)?;
+        let predictions = codes.iter().copied().map(CodePrediction::recorded).collect();
+        Some(NewClip {
+            origin: Origin::Recorded { source: self.source.clone() },
+            predictions,
+            seed,
+        })
     }
 }
 
-/// What is read of a [`CodesFile`].
-#[derive(Deserialize)]
-struct StoredCodes {
+/// The names of the codes that came with a pack, in order.
+pub fn names(pack: &PackSummary) -> Vec<&str> {
+    pack.recorded.iter().flat_map(|own| own.rollouts.keys().map(String::as_str)).collect()
+}
+
+/// A file of codes, before it is known whether they are of the pack.
+#[derive(Debug, Clone, Deserialize)]
+pub struct StoredCodes {
+    /// The file.
+    #[serde(skip)]
+    pub source: String,
     levels: Vec<usize>,
     clips: Vec<StoredClip>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct StoredClip {
     codes: Vec<u16>,
+}
+
+impl StoredCodes {
+    /// Reads what is needed of a [`CodesFile`].
+    ///
+    /// # Errors
+    /// When the file cannot be read, is none of codes, or is empty.
+    pub fn read(path: &Path) -> Result<Self> {
+        let name = path.display();
+        let text = std::fs::read(path).with_context(|| format!("{name} could not be read"))?;
+        let stored: Self = serde_json::from_slice(&text)
+            .with_context(|| format!("{name} is no file of codes that rollout or encode wrote"))?;
+        if stored.clips.is_empty() {
+            bail!("{name} holds no clips");
+        }
+        Ok(Self { source: name.to_string(), ..stored })
+    }
+
+    /// The codes, if they are of this pack.
+    ///
+    /// # Errors
+    /// Says what differs.
+    pub fn fit(self, pack: &PackSummary) -> Result<Recorded> {
+        let Self { source, levels, clips } = self;
+        if levels != pack.levels {
+            bail!("the codes in {source} have digits of other levels than this pack's");
+        }
+        let wanted = pack.codes_per_clip();
+        for (clip, StoredClip { codes }) in clips.iter().enumerate() {
+            let (clip, found) = (clip + 1, codes.len());
+            if found != wanted {
+                bail!("clip {clip} in {source} has {found} codes, this pack has {wanted} a clip");
+            }
+            if let Some(code) = codes.iter().find(|code| usize::from(**code) >= pack.vocabulary()) {
+                let vocabulary = pack.vocabulary();
+                bail!(
+                    "code {code} of clip {clip} in {source} is outside this pack's vocabulary of {vocabulary}"
+                );
+            }
+        }
+        Ok(Recorded { source, clips: clips.into_iter().map(|clip| clip.codes).collect() })
+    }
 }
 
 /// Codes, clip after clip, with what is needed to make sense of them.
