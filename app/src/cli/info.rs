@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use engine::gpu;
+use engine::memory::{self, human as bytes};
 
 use super::engine_args::EngineArgs;
 
@@ -23,7 +24,7 @@ pub fn run(args: &Args) -> Result<()> {
     let chosen = gpu::choose(args.engine.device)?;
     println!("  --device {} computes on: {}", args.engine.device, chosen.description);
     println!("Memory");
-    match memory() {
+    match memory::total().zip(memory::available()) {
         Some((total, free)) => println!("  {} in all, {} free", bytes(total), bytes(free)),
         None => println!("  not known on this system"),
     }
@@ -63,37 +64,4 @@ pub fn run(args: &Args) -> Result<()> {
         None => println!("  no reference set, so no map"),
     }
     Ok(())
-}
-
-fn bytes(count: u64) -> String {
-    const UNITS: [&str; 4] = ["B", "kB", "MB", "GB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    let digits = usize::from(unit > 0);
-    format!("{value:.digits$} {}", UNITS[unit])
-}
-
-/// Total and available memory of the machine, where the system tells it in a file.
-fn memory() -> Option<(u64, u64)> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let field = |name: &str| -> Option<u64> {
-        let line = text.lines().find(|line| line.starts_with(name))?;
-        let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(kilobytes * 1024)
-    };
-    Some((field("MemTotal:")?, field("MemAvailable:")?))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn sizes_are_written_for_people() {
-        assert_eq!(super::bytes(999), "999 B");
-        assert_eq!(super::bytes(23_456_789), "23.5 MB");
-        assert_eq!(super::bytes(4_000_000_000), "4.0 GB");
-    }
 }
