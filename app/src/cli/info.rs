@@ -3,6 +3,7 @@
 use anyhow::Result;
 use engine::gpu;
 use engine::memory::{self, human as bytes};
+use engine::pack::{Estimate, Job, Residence};
 
 use super::engine_args::EngineArgs;
 
@@ -48,9 +49,22 @@ pub fn run(args: &Args) -> Result<()> {
         manifest.dldm.num_queries,
         manifest.dldm.levels.iter().product::<usize>()
     );
-    println!("  {} stored, about {} once loaded", bytes(stored), bytes(2 * stored));
+    println!("  {} stored", bytes(stored));
     for (name, file) in &manifest.files {
         println!("    {name:<22} {:>9}  {}", bytes(file.bytes), &file.sha256[..12]);
+    }
+    let job = Job {
+        clips: manifest.longest_task(),
+        refined: manifest.vdm.is_some(),
+        previews: false,
+        on_processor: !chosen.compiles,
+    };
+    let estimate = Estimate::of(manifest, job);
+    println!("Memory that a rollout of the longest task will need, estimated");
+    print!("{}", estimate.table(Residence::Kept));
+    if job.refined {
+        let least = bytes(estimate.peak(Residence::Released));
+        println!("  with the diffusion model released between clips (rollout --memory): {least}");
     }
     if let Some(codes) = pack.recorded_codes()? {
         println!("  codes that came with it, for rollout --codes ({}):", codes.source);

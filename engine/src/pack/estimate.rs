@@ -45,6 +45,9 @@ const LOADING_TENSORS: usize = 3;
 /// What the program occupies before it loads anything, where the system does not say.
 const PROGRAM: u64 = 150_000_000;
 
+/// Code that is paged in while computing, stacks of threads, and what the allocator keeps back.
+const OVERHEAD: u64 = 30_000_000;
+
 /// What is to be computed, as far as memory goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Job {
@@ -82,7 +85,7 @@ pub struct StageMemory {
 /// The peak memory of a job, bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Estimate {
-    /// The program before it loads anything.
+    /// The program before it loads anything, and what it takes by the way.
     pub program: u64,
     /// Finished clips.
     pub clips: u64,
@@ -146,7 +149,7 @@ impl Estimate {
             ]);
         }
         Self {
-            program: memory::resident().unwrap_or(PROGRAM),
+            program: memory::resident().unwrap_or(PROGRAM) + OVERHEAD,
             clips: sizes.clips() as u64,
             light: light.bytes(),
             diffusion: diffusion.bytes(),
