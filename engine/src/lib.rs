@@ -8,6 +8,7 @@ pub mod eval;
 pub mod gpu;
 pub mod import;
 pub mod media;
+pub mod memory;
 pub mod pack;
 pub mod policy;
 pub mod rollout;

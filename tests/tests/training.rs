@@ -107,7 +107,7 @@ fn every_stage_trains_and_their_pack_predicts_paints_and_is_measured() {
     assert!(reference.map(&pack.manifest.dldm.levels).is_some(), "the set is laid out");
 
     let chosen = gpu::choose(DeviceChoice::Cpu).unwrap();
-    let models = PackModels::load(&pack, &chosen).unwrap();
+    let models = PackModels::load(&pack, &chosen, engine::pack::Residence::Kept).unwrap();
     let runner = Runner::new(Box::new(models), ClipStore::new(1 << 28), 0);
     let size = runner.pack().frame_size();
     let task = Task::Tower;

@@ -1,8 +1,8 @@
 //! Which pack and which device, for every subcommand that computes.
 
 use anyhow::Result;
-use engine::gpu::{self, DeviceChoice};
-use engine::pack::{Pack, PackSource};
+use engine::gpu::{self, Chosen, DeviceChoice};
+use engine::pack::{Pack, PackSource, Residence};
 use engine::rollout::{ClipStore, PackModels, Runner};
 
 /// Enough for the clips of a whole task at any size a pack may have.
@@ -19,15 +19,26 @@ pub struct EngineArgs {
 }
 
 impl EngineArgs {
-    /// The pack on the device, saying on standard error what computes.
-    pub fn runner(&self) -> Result<(Pack, Runner)> {
+    /// The pack and the device, saying on standard error what computes.
+    pub fn open(&self) -> Result<(Pack, Chosen)> {
         let pack = self.pack.open()?;
         let chosen = gpu::choose(self.device)?;
         let fallback = self.device == DeviceChoice::Auto && chosen.description.starts_with("CPU");
         let why = if fallback { "no graphics card was found: " } else { "" };
         eprintln!("{why}computing on {}", chosen.description);
-        let models = PackModels::load(&pack, &chosen)?;
-        let runner = Runner::new(Box::new(models), ClipStore::new(STORE_BUDGET), 0);
+        Ok((pack, chosen))
+    }
+
+    /// All networks of the pack on the device.
+    pub fn runner(&self) -> Result<(Pack, Runner)> {
+        let (pack, chosen) = self.open()?;
+        let runner = load(&pack, &chosen, Residence::Kept)?;
         Ok((pack, runner))
     }
+}
+
+/// Networks of the pack on the device.
+pub fn load(pack: &Pack, chosen: &Chosen, residence: Residence) -> Result<Runner> {
+    let models = PackModels::load(pack, chosen, residence)?;
+    Ok(Runner::new(Box::new(models), ClipStore::new(STORE_BUDGET), 0))
 }

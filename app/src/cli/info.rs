@@ -2,6 +2,8 @@
 
 use anyhow::Result;
 use engine::gpu;
+use engine::memory::{self, human as bytes};
+use engine::pack::{Estimate, Job, Residence};
 
 use super::engine_args::EngineArgs;
 
@@ -23,7 +25,7 @@ pub fn run(args: &Args) -> Result<()> {
     let chosen = gpu::choose(args.engine.device)?;
     println!("  --device {} computes on: {}", args.engine.device, chosen.description);
     println!("Memory");
-    match memory() {
+    match memory::total().zip(memory::available()) {
         Some((total, free)) => println!("  {} in all, {} free", bytes(total), bytes(free)),
         None => println!("  not known on this system"),
     }
@@ -47,9 +49,22 @@ pub fn run(args: &Args) -> Result<()> {
         manifest.dldm.num_queries,
         manifest.dldm.levels.iter().product::<usize>()
     );
-    println!("  {} stored, about {} once loaded", bytes(stored), bytes(2 * stored));
+    println!("  {} stored", bytes(stored));
     for (name, file) in &manifest.files {
         println!("    {name:<22} {:>9}  {}", bytes(file.bytes), &file.sha256[..12]);
+    }
+    let job = Job {
+        clips: manifest.longest_task(),
+        refined: manifest.vdm.is_some(),
+        previews: false,
+        on_processor: !chosen.compiles,
+    };
+    let estimate = Estimate::of(manifest, job);
+    println!("Memory that a rollout of the longest task will need, estimated");
+    print!("{}", estimate.table(Residence::Kept));
+    if job.refined {
+        let least = bytes(estimate.peak(Residence::Released));
+        println!("  with the diffusion model released between clips (rollout --memory): {least}");
     }
     if let Some(codes) = pack.recorded_codes()? {
         println!("  codes that came with it, for rollout --codes ({}):", codes.source);
@@ -63,37 +78,4 @@ pub fn run(args: &Args) -> Result<()> {
         None => println!("  no reference set, so no map"),
     }
     Ok(())
-}
-
-fn bytes(count: u64) -> String {
-    const UNITS: [&str; 4] = ["B", "kB", "MB", "GB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    let digits = usize::from(unit > 0);
-    format!("{value:.digits$} {}", UNITS[unit])
-}
-
-/// Total and available memory of the machine, where the system tells it in a file.
-fn memory() -> Option<(u64, u64)> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let field = |name: &str| -> Option<u64> {
-        let line = text.lines().find(|line| line.starts_with(name))?;
-        let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(kilobytes * 1024)
-    };
-    Some((field("MemTotal:")?, field("MemAvailable:")?))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn sizes_are_written_for_people() {
-        assert_eq!(super::bytes(999), "999 B");
-        assert_eq!(super::bytes(23_456_789), "23.5 MB");
-        assert_eq!(super::bytes(4_000_000_000), "4.0 GB");
-    }
 }

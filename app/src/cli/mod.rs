@@ -12,6 +12,7 @@ mod import;
 mod info;
 mod progress;
 mod rollout;
+mod synthetic;
 mod train;
 mod verify;
 mod window;
@@ -73,6 +74,9 @@ enum Command {
     Train(train::Args),
     /// Make a pack of the official weights
     Import(import::Args),
+    /// Write files like the official ones with random numbers, to try an import with
+    #[command(hide = true)]
+    Synthetic(synthetic::Args),
     /// Measure a pack on environments that training never saw
     Eval(eval::Args),
     /// Measure how fast the pack computes here
@@ -101,6 +105,7 @@ pub fn main() -> ExitCode {
         Some(Command::Craft(args)) => craft::run(&args),
         Some(Command::Train(args)) => train::run(&args),
         Some(Command::Import(args)) => import::run(&args),
+        Some(Command::Synthetic(args)) => synthetic::run(&args),
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Verify(args)) => verify::run(&args),

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail};
 use engine::craft::{Episode, Split, Task};
 use engine::media::{self, Clip, Fit, Frame};
-use engine::pack::Pack;
+use engine::memory::{self, Budget, human};
+use engine::pack::{Estimate, Job, Pack, Residence};
 use engine::rollout::{
     ClipKey, NewClip, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling, Session,
     code_strip, map_picture,
 };
 
-use super::engine_args::EngineArgs;
+use super::engine_args::{EngineArgs, load};
 use super::progress::Progress;
 use crate::codes::{CodesFile, Recorded};
 
@@ -46,6 +47,10 @@ pub struct Args {
     /// How a picture of another shape is fitted: crop or letterbox
     #[arg(long, default_value = "crop", value_parser = parse_fit)]
     pub fit: Fit,
+    /// Memory to stay within: auto, 24G or 800M; auto is what is free on this machine when the
+    /// processor computes, and no limit on a graphics card, whose memory cannot be asked for
+    #[arg(long, value_name = "M", default_value_t)]
+    pub memory: Budget,
     /// Leave the refined video out
     #[arg(long)]
     pub coarse_only: bool,
@@ -73,13 +78,25 @@ pub fn run(args: &Args) -> Result<()> {
     std::fs::create_dir_all(out)
         .map_err(|error| anyhow!("{} could not be written: {error}", out.display()))?;
     let picture = args.frame.as_deref().map(media::load_image).transpose()?;
-    let (pack, runner) = args.engine.runner()?;
+    let (pack, chosen) = args.engine.open()?;
+    let known = PackSummary::of(&pack, chosen.description.clone())?;
+    let recorded = args.codes.as_deref().map(|name| Recorded::open(name, &known)).transpose()?;
+    let there = recorded.as_ref().map(|recorded| recorded.clips.len());
+    let job = Job {
+        clips: args.clips.or(there).unwrap_or_else(|| pack.manifest.longest_task()),
+        refined: !args.coarse_only,
+        previews: false,
+        on_processor: !chosen.compiles,
+    };
+    let limit = args.memory.limit(job.on_processor);
+    let (estimate, residence) = Estimate::plan(&pack.manifest, job, limit)?;
+    tell(&estimate, residence, limit);
+    let runner = load(&pack, &chosen, residence)?;
     let summary = runner.pack().clone();
     let task = match args.task {
         Some(task) => task,
         None => *summary.tasks.first().context("the pack knows no task")?,
     };
-    let recorded = args.codes.as_deref().map(|name| Recorded::open(name, &summary)).transpose()?;
     let clips = match (&recorded, args.clips, summary.clips_of(task)) {
         (Some(recorded), clips, _) => {
             let there = recorded.clips.len();
@@ -106,7 +123,28 @@ pub fn run(args: &Args) -> Result<()> {
     let sampling = sampling(args, &summary)?;
     let rollout = Rollout::new(Arc::new(start), source, task);
     let out = Output { folder: &args.out, pack: &pack, runner: &runner, sampling, recorded };
-    out.write(rollout, clips, args.coarse_only)
+    out.write(rollout, clips)?;
+    let card = if job.on_processor { "" } else { ", without the card's own" };
+    if let Some(peak) = memory::peak() {
+        println!(
+            "memory: {} at most{card}, about {} had been estimated",
+            human(peak),
+            human(estimate.peak(residence))
+        );
+    }
+    Ok(())
+}
+
+/// What memory a rollout will take, before it takes any.
+fn tell(estimate: &Estimate, residence: Residence, limit: Option<u64>) {
+    let there =
+        limit.map_or_else(|| "no limit is known".to_owned(), |l| format!("{} are there", human(l)));
+    eprintln!("about {} of memory will be needed, {there}", human(estimate.peak(residence)));
+    if residence == Residence::Released {
+        eprintln!(
+            "to stay within, the diffusion model is loaded for every clip and released after it"
+        );
+    }
 }
 
 /// The first frame of a craft-world task in an environment that training never saw.
@@ -149,7 +187,7 @@ struct Output<'a> {
 impl Output<'_> {
     /// Coarse video, codes and map are written before refining begins: they are there whatever
     /// happens then.
-    fn write(&self, mut rollout: Rollout, clips: usize, coarse_only: bool) -> Result<()> {
+    fn write(&self, mut rollout: Rollout, clips: usize) -> Result<()> {
         let mut progress = Progress::new();
         let end = self.grow(&mut rollout, clips, &mut progress)?;
         let line: Vec<NodeId> = rollout.line(end);
@@ -161,7 +199,7 @@ impl Output<'_> {
         self.video("coarse", &coarse)?;
         self.codes(&rollout, &nodes)?;
         self.map(&nodes)?;
-        let refine = !coarse_only && self.runner.pack().has_refiner;
+        let refine = self.runner.pack().has_refiner;
         if refine {
             self.runner.refine(&rollout.path(end), &self.sampling, &mut progress)?;
             progress.end();

@@ -47,6 +47,7 @@ pub fn run(args: Args) -> Result<()> {
                 guidance: None,
                 fit: Fit::default(),
                 coarse_only: false,
+                memory: engine::memory::Budget::Auto,
                 out: PathBuf::from(HEADLESS_FOLDER),
                 engine: args.engine,
             })

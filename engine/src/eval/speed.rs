@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::{EvalError, unseen};
 use crate::gpu::Chosen;
 use crate::media::{self, FrameSize};
-use crate::pack::{Networks, Pack, PackError};
+use crate::memory::{self, human};
+use crate::pack::{Estimate, Job, Networks, Pack, PackError, Residence};
 use crate::policy::PLANNER_KEYS;
 use crate::rollout::{Models, PackModels, RefineRequest, Sampling};
 use crate::vdm::{CONTROL_KEYS, DIT_KEYS, Vdm};
@@ -50,6 +51,15 @@ pub struct NetworkSpeed {
     /// Multiplications and additions a second, where they are counted: in linear layers and
     /// attention.
     pub gflop_per_second: Option<f64>,
+    /// What it needed beside weights and what was estimated, bytes; where both are known.
+    pub working: Option<Working>,
+}
+
+/// Memory beside weights, bytes.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Working {
+    pub measured: u64,
+    pub estimated: u64,
 }
 
 impl fmt::Display for Speed {
@@ -72,6 +82,9 @@ impl fmt::Display for Speed {
                 if let Some(rate) = network.gflop_per_second {
                     write!(f, "  {rate:>8.1} GFLOP/s")?;
                 }
+                if let Some(Working { measured, estimated }) = network.working {
+                    write!(f, "  {} of {} estimated", human(measured), human(estimated))?;
+                }
                 writeln!(f)?;
             }
         }
@@ -90,7 +103,7 @@ pub fn speed(
 ) -> Result<DeviceSpeed, EvalError> {
     let started = Instant::now();
     let pack = open()?;
-    let models = PackModels::load(&pack, chosen)?;
+    let models = PackModels::load(&pack, chosen, Residence::Kept)?;
     let load_seconds = started.elapsed().as_secs_f64();
     let step = Step::new(&models);
     let started = Instant::now();
@@ -102,7 +115,10 @@ pub fn speed(
         let (codes, coarse) = step.coarse();
         median(repeats, || step.refine(&codes, coarse.clone()))
     });
-    let networks = networks(&pack.load(&chosen.device)?, &pack, repeats);
+    drop(models);
+    let job = Job { clips: 0, refined: true, previews: false, on_processor: true };
+    let estimate = (!chosen.compiles).then(|| Estimate::of(&pack.manifest, job));
+    let networks = networks(&pack.load(&chosen.device)?, &pack, estimate.as_ref(), repeats);
     Ok(DeviceSpeed {
         device: chosen.description.clone(),
         clip_seconds,
@@ -184,7 +200,13 @@ fn median(repeats: usize, mut work: impl FnMut()) -> f64 {
     seconds[seconds.len() / 2]
 }
 
-fn networks(networks: &Networks, pack: &Pack, repeats: usize) -> Vec<NetworkSpeed> {
+/// `estimate` is given where memory can be measured: on the processor.
+fn networks(
+    networks: &Networks,
+    pack: &Pack,
+    estimate: Option<&Estimate>,
+    repeats: usize,
+) -> Vec<NetworkSpeed> {
     let manifest = &pack.manifest;
     let device = &networks.device;
     let noise = |frames: usize, size: FrameSize| -> Tensor<5> {
@@ -192,34 +214,48 @@ fn networks(networks: &Networks, pack: &Pack, repeats: usize) -> Vec<NetworkSpee
         Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), device)
     };
     let mut speeds = Vec::new();
-    let mut measure = |name: &'static str, flop: Option<f64>, work: &dyn Fn()| {
+    let mut measure = |name: &'static str, stage: &str, flop: Option<f64>, work: &dyn Fn()| {
+        memory::forget_peak();
+        let before = memory::resident();
         let seconds = median(repeats, work);
+        let working = || {
+            let measured = memory::peak()?.saturating_sub(before?);
+            Some(Working { measured, estimated: estimate?.working(stage)? })
+        };
         let gflop_per_second = flop.map(|flop| flop / seconds / 1e9);
-        speeds.push(NetworkSpeed { name, milliseconds: 1e3 * seconds, gflop_per_second });
+        let (milliseconds, working) = (1e3 * seconds, working());
+        speeds.push(NetworkSpeed { name, milliseconds, gflop_per_second, working });
     };
     let square = || Tensor::<2>::random([SIDE, SIDE], Distribution::Default, device);
     let (a, b) = (square(), square());
     let product = 2.0 * (SIDE * SIDE * SIDE) as f64;
-    measure("matrix product, 512 a side", Some(product), &|| wait(&a.clone().matmul(b.clone())));
+    measure("matrix product, 512 a side", "", Some(product), &|| {
+        wait(&a.clone().matmul(b.clone()))
+    });
 
     let frames = manifest.frames_per_clip;
     let small = noise(frames, manifest.coarse_size);
     let codes = networks.codes(&vec![0; manifest.codes_per_clip()]);
     let dldm = &networks.dldm;
-    measure("dLDM encoder, a clip", None, &|| wait(&dldm.encode(small.clone()).z));
+    measure("dLDM encoder, a clip", "", None, &|| wait(&dldm.encode(small.clone()).z));
     let first = small.clone().narrow(2, 0, 1);
-    measure("dLDM decoder, a clip", None, &|| {
+    measure("dLDM decoder, a clip", "coarse video", None, &|| {
         wait(&dldm.decode_from_frame(first.clone(), codes.clone()));
     });
     if let Some(vdm) = &networks.vdm {
         let video = noise(frames, manifest.frame_size);
         let latents = vdm.vae.encode(video.clone());
-        measure("video VAE encoder, a clip", None, &|| wait(&vdm.vae.encode(video.clone())));
-        measure("video VAE decoder, a clip", None, &|| wait(&vdm.vae.decode(latents.clone())));
+        measure("video VAE encoder, a clip", "", None, &|| wait(&vdm.vae.encode(video.clone())));
+        measure("video VAE decoder, a clip", "decoding", None, &|| {
+            wait(&vdm.vae.decode(latents.clone()));
+        });
         let tokens = dldm.connect(codes.clone());
-        let from = vdm.conditioning(video.clone().narrow(2, 0, 1), small.clone(), tokens);
+        let condition =
+            || vdm.conditioning(video.clone().narrow(2, 0, 1), small.clone(), tokens.clone());
+        measure("conditioning, a clip", "encoding", None, &|| wait(&condition().given));
+        let from = condition();
         let flop = denoise_flop(vdm, latents.dims());
-        measure("diffusion model and control, a step", Some(flop), &|| {
+        measure("diffusion model and control, a step", "denoising", Some(flop), &|| {
             wait(&vdm.denoise(&latents, &[vec![1.0]], &from));
         });
     }
@@ -229,7 +265,7 @@ fn networks(networks: &Networks, pack: &Pack, repeats: usize) -> Vec<NetworkSpee
         let flop = count as f64 * code_flop(planner);
         let sampling = crate::policy::CodeSampling { temperature: 0.0, top_p: 1.0, seed: 0 };
         let task = manifest.tasks[0].task;
-        measure("policy, the codes of a clip", Some(flop), &|| {
+        measure("policy, the codes of a clip", "predicting codes", Some(flop), &|| {
             let go_on = |_| ControlFlow::Continue(());
             planner.predict(context.clone(), task, &[], &[], count, sampling, go_on);
         });

@@ -13,6 +13,7 @@ mod half_file;
 mod part;
 mod report;
 mod survey;
+mod synthetic;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,7 @@ use crate::weights::{HostTensor, Weights};
 
 pub use self::error::ImportError;
 pub use self::report::{FileReport, Left, Report};
+pub use self::synthetic::{Format, synthetic};
 
 /// The report's name in the pack's folder. It is no part of the pack and not covered by its hashes.
 pub const REPORT: &str = "import.json";

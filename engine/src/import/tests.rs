@@ -472,3 +472,34 @@ fn a_pack_with_other_codes_than_its_own_is_refused() {
     let error = Pack::open(&release.to()).unwrap().recorded_codes().unwrap_err().to_string();
     assert!(error.contains("\"three\"") && error.contains("must have 4 codes"), "{error}");
 }
+
+#[test]
+fn random_files_of_the_release_make_a_pack_that_computes() {
+    let (mut manifest, _) = tiny_parts();
+    manifest.sampler.guidance = 7.0;
+    for format in [Format::Torch, Format::Safetensors] {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("pack"));
+        let files = synthetic(&from, &manifest, format, &mut |_| {}).unwrap();
+        assert_eq!(files.len(), 5, "{files:?}");
+        let error = synthetic(&from, &manifest, format, &mut |_| {}).unwrap_err().to_string();
+        assert!(error.contains("is taken"), "{error}");
+        let report =
+            import(&from, &to, manifest.clone(), &mut |_| ControlFlow::Continue(())).unwrap();
+        let whole = [report.without_vdm, report.without_policy, report.without_guidance];
+        assert_eq!(whole, [false; 3], "{format:?}");
+        assert!(!report.control_begun);
+        assert!(report.files.iter().all(|file| file.unknown.is_empty()), "{report}");
+        let Networks { dldm, vdm, .. } = Pack::open(&to).unwrap().load(&Device::flex()).unwrap();
+        let vdm = vdm.unwrap();
+        let codes = dldm.codes_from_indices(Tensor::from_data([[1, 2, 3, 4]], &Device::flex()));
+        let coarse = dldm.decode_from_frame(ramp([1, 3, 1, 16, 24]), codes.clone());
+        let from = vdm.conditioning(ramp([1, 3, 1, 32, 48]), coarse, dldm.connect(codes));
+        let noisy = ramp([1, 32, 2, 4, 6]);
+        let clean = vdm.denoise(&noisy, &[vec![1.0]], &from);
+        let numbers = values(clean.clone());
+        assert!(numbers.iter().all(|number| number.is_finite()));
+        let spread = values(clean.narrow(2, 1, 1).var(4)).iter().sum::<f32>();
+        assert!(spread > 0.0, "random weights do something");
+    }
+}

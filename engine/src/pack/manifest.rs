@@ -125,6 +125,11 @@ impl Manifest {
         serde_json::from_slice(text).map_err(refused)
     }
 
+    /// Clips of the longest task; at least one.
+    pub fn longest_task(&self) -> usize {
+        self.tasks.iter().map(|entry| entry.clips).max().unwrap_or(1)
+    }
+
     pub fn steps_per_clip(&self) -> usize {
         (self.frames_per_clip - 1) / self.dldm.patch_size
     }

@@ -5,6 +5,7 @@
 
 mod codes;
 mod error;
+mod estimate;
 mod manifest;
 mod networks;
 mod source;
@@ -23,6 +24,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use codes::RecordedCodes;
 pub use error::PackError;
+pub use estimate::{Estimate, Job, Residence, StageMemory, TooLarge};
 pub use manifest::{FORMAT, FileFacts, Manifest, SamplerDefaults, TaskEntry};
 pub use networks::Networks;
 pub use source::PackSource;
@@ -59,14 +61,14 @@ impl fmt::Display for PackId {
 }
 
 /// A pack whose manifest was read and whose files were found as the manifest says they are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Pack {
     pub manifest: Manifest,
     pub id: PackId,
     files: Files,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Files {
     Embedded,
     Folder(PathBuf),
@@ -131,7 +133,15 @@ impl Pack {
     /// # Errors
     /// Fails when weights do not fit the sizes in the manifest.
     pub fn load(&self, device: &Device) -> Result<Networks, PackError> {
-        Networks::load(self, device)
+        Networks::load(self, device, Residence::Kept)
+    }
+
+    /// The same with some weights left out.
+    ///
+    /// # Errors
+    /// As [`Pack::load`].
+    pub fn load_some(&self, device: &Device, residence: Residence) -> Result<Networks, PackError> {
+        Networks::load(self, device, residence)
     }
 
     /// The reference set for the map; `None` when the pack has none.

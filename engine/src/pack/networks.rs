@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::{CONTROL, DIT, DLDM, NEGATIVE, NEGATIVE_KEY, POLICY, Pack, PackError, VAE};
+use super::{CONTROL, DIT, DLDM, NEGATIVE, NEGATIVE_KEY, POLICY, Pack, PackError, Residence, VAE};
 use crate::dldm::{self, Dldm};
 use crate::policy::{PLANNER_KEYS, Planner};
 use crate::vdm::{CONTROL_KEYS, DIT_KEYS, VAE_KEYS, Vdm};
@@ -12,6 +12,7 @@ use crate::weights::{self, KeyTable, TensorSource as _, WeightsError};
 /// The networks of one pack, ready to compute.
 pub struct Networks {
     pub dldm: Dldm,
+    /// Its transformer and control branch have no weights under [`Residence::Released`].
     pub vdm: Option<Vdm>,
     pub planner: Option<Planner>,
     /// The context that guidance leads away from, `[1, tokens, channels]`.
@@ -20,21 +21,21 @@ pub struct Networks {
 }
 
 impl Networks {
-    pub(super) fn load(pack: &Pack, device: &Device) -> Result<Self, PackError> {
+    pub(super) fn load(
+        pack: &Pack,
+        device: &Device,
+        residence: Residence,
+    ) -> Result<Self, PackError> {
         let manifest = &pack.manifest;
         let dldm = filled(pack, DLDM, manifest.dldm.init(device), &dldm::KEYS)?;
         let vdm = match &manifest.vdm {
-            None => None,
-            Some(config) => {
-                let Vdm { vae, dit, control, sigmas, beginning } = config.init(device);
-                Some(Vdm {
-                    vae: filled(pack, VAE, vae, &VAE_KEYS)?,
-                    dit: filled(pack, DIT, dit, &DIT_KEYS)?,
-                    control: filled(pack, CONTROL, control, &CONTROL_KEYS)?,
-                    sigmas,
-                    beginning,
-                })
+            Some(config) if residence != Residence::CoarseOnly => {
+                let fresh = config.init(device);
+                let vae = filled(pack, VAE, fresh.vae, &VAE_KEYS)?;
+                let vdm = Vdm { vae, ..fresh };
+                Some(if residence == Residence::Kept { with_diffusion(pack, vdm)? } else { vdm })
             }
+            _ => None,
         };
         let planner = match &manifest.planner {
             None => None,
@@ -47,12 +48,36 @@ impl Networks {
         Ok(Self { dldm, vdm, planner, negative, device: device.clone() })
     }
 
+    /// The video diffusion model with all its weights, where they were left out on loading.
+    ///
+    /// # Errors
+    /// As [`Pack::load`], should the files have changed since.
+    ///
+    /// # Panics
+    /// Panics if there is none.
+    pub(crate) fn with_diffusion(&self, pack: &Pack) -> Result<Vdm, PackError> {
+        let (Some(vdm), Some(config)) = (&self.vdm, &pack.manifest.vdm) else {
+            panic!("asked only where there is a video diffusion model");
+        };
+        // A fresh network takes no memory until its weights are looked at.
+        let vdm = Vdm { vae: vdm.vae.clone(), ..config.init(&self.device) };
+        with_diffusion(pack, vdm)
+    }
+
     /// Code vectors `[1, dimension, code]` of code indices.
     pub fn codes(&self, codes: &[u16]) -> Tensor<3> {
         let indices: Vec<i32> = codes.iter().map(|code| i32::from(*code)).collect();
         let data = TensorData::new(indices, [1, codes.len()]);
         self.dldm.codes_from_indices(Tensor::<2, Int>::from_data(data, &self.device))
     }
+}
+
+fn with_diffusion(pack: &Pack, vdm: Vdm) -> Result<Vdm, PackError> {
+    Ok(Vdm {
+        dit: filled(pack, DIT, vdm.dit, &DIT_KEYS)?,
+        control: filled(pack, CONTROL, vdm.control, &CONTROL_KEYS)?,
+        ..vdm
+    })
 }
 
 /// A fresh network with the weights of a file.

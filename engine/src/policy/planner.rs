@@ -32,6 +32,11 @@ pub struct PlannerConfig {
 }
 
 impl PlannerConfig {
+    /// The most codes a task may have.
+    pub fn max_codes(&self) -> usize {
+        self.policy.max_tokens - 1
+    }
+
     /// The small pack's; `feature_channels` as its dLDM has them.
     pub fn craft_mini(feature_channels: usize) -> Self {
         Self {
@@ -82,7 +87,7 @@ pub struct CodeSampling {
 /// Its context is one token a cell of the first frame's features and one for the task.
 ///
 /// # Limitations
-/// A task's codes must fit into the policy's `max_tokens`, see [`Planner::max_codes`].
+/// A task's codes must fit into the policy's `max_tokens`, see [`PlannerConfig::max_codes`].
 #[derive(Module, Debug)]
 pub struct Planner {
     transformer: Policy,
@@ -100,11 +105,6 @@ impl Planner {
 
     pub fn policy(&self) -> &Policy {
         &self.transformer
-    }
-
-    /// The most codes a task may have.
-    pub fn max_codes(&self) -> usize {
-        self.config.policy.max_tokens - 1
     }
 
     /// What the policy sees beside its own codes.
@@ -153,7 +153,7 @@ impl Planner {
     /// at temperature 1 without filter, whatever was drawn from.
     ///
     /// # Panics
-    /// Panics when prefix and new codes together exceed [`Planner::max_codes`].
+    /// Panics when prefix and new codes together exceed [`PlannerConfig::max_codes`].
     #[expect(clippy::too_many_arguments, reason = "each is a thing of its own")]
     pub fn predict(
         &self,
@@ -165,7 +165,7 @@ impl Planner {
         sampling: CodeSampling,
         mut on_code: impl FnMut(usize) -> ControlFlow<()>,
     ) -> Option<Vec<CodePrediction>> {
-        let max = self.max_codes();
+        let max = self.config.max_codes();
         assert!(
             prefix.len() + count <= max,
             "{count} codes after {} exceed the {max} this policy can hold",

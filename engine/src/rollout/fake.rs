@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use burn::tensor::{Device, Tensor};
 
-use super::{CodePrediction, GoOn, Models, PackSummary, RefineRequest, RefineStep, Sampling};
+use super::{
+    CodePrediction, GoOn, Models, PackSummary, RefineRequest, RefineStep, RunError, Sampling,
+};
 use crate::craft::Task;
 use crate::media::{FrameSize, resize_bilinear};
 use crate::pack::PackId;
@@ -139,7 +141,7 @@ impl Models for FakeModels {
         &self,
         request: RefineRequest<'_>,
         on_step: &mut dyn FnMut(RefineStep<'_>) -> ControlFlow<()>,
-    ) -> Option<Tensor<5>> {
+    ) -> Result<Tensor<5>, RunError> {
         count(&self.calls.refine);
         if self.panics_on.as_deref() == Some(request.codes) {
             panic!("the card fell out\nat some address");
@@ -154,15 +156,15 @@ impl Models for FakeModels {
             std::thread::sleep(self.step_time);
             let step = RefineStep::Sampled { done, of: request.steps, preview: &preview };
             if on_step(step).is_break() {
-                return None;
+                return Err(RunError::Cancelled);
             }
         }
         for done in 0..=2 {
             if on_step(RefineStep::Decoded { done, of: 2 }).is_break() {
-                return None;
+                return Err(RunError::Cancelled);
             }
         }
-        Some(brighter(request.first, frames, by))
+        Ok(brighter(request.first, frames, by))
     }
 
     fn encode(&self, clip: Tensor<5>) -> Vec<u16> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 
-use super::{CodePrediction, Sampling};
+use super::{CodePrediction, RunError, Sampling};
 use crate::craft::Task;
 use crate::media::FrameSize;
 use crate::pack::{PackId, RecordedCodes};
@@ -122,13 +122,15 @@ pub trait Models {
     /// frame `[1, 3, 1, coarse height, coarse width]`.
     fn coarse(&self, first: Tensor<5>, codes: &[u16]) -> Tensor<5>;
 
-    /// The refined video `[1, 3, frames, height, width]`; `None` when `on_step` stopped it. Only
-    /// called when the pack has a refiner.
+    /// The refined video `[1, 3, frames, height, width]`. Only called when the pack has a refiner.
+    ///
+    /// # Errors
+    /// Fails when `on_step` stopped it, and when weights that were released cannot be read again.
     fn refine(
         &self,
         request: RefineRequest<'_>,
         on_step: &mut dyn FnMut(RefineStep<'_>) -> ControlFlow<()>,
-    ) -> Option<Tensor<5>>;
+    ) -> Result<Tensor<5>, RunError>;
 
     /// The codes of one clip `[1, 3, frames, coarse height, coarse width]`, step-major.
     fn encode(&self, clip: Tensor<5>) -> Vec<u16>;

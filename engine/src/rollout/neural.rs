@@ -5,33 +5,56 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 
-use super::{CodePrediction, GoOn, Models, PackSummary, RefineRequest, RefineStep, Sampling};
+use super::{
+    CodePrediction, GoOn, Models, PackSummary, RefineRequest, RefineStep, RunError, Sampling,
+};
 use crate::craft::Task;
 use crate::gpu::Chosen;
-use crate::pack::{Networks, Pack, PackError, RecordedCodes};
-use crate::policy::{CodeSampling, Planner};
-use crate::vdm::SampleRequest;
+use crate::pack::{Networks, Pack, PackError, Residence};
+use crate::policy::CodeSampling;
+use crate::vdm::{SampleRequest, Vdm};
 
 /// A pack, loaded onto a device.
 pub struct PackModels {
     networks: Networks,
+    /// Where released weights are read again.
+    pack: Pack,
+    residence: Residence,
     summary: Arc<PackSummary>,
     top_p: f32,
     compiles: bool,
 }
 
 impl PackModels {
-    /// Loads all networks of a pack.
+    /// Loads the networks of a pack, or those that `residence` says.
     ///
     /// # Errors
     /// As [`Pack::load`].
-    pub fn load(pack: &Pack, chosen: &Chosen) -> Result<Self, PackError> {
-        let networks = pack.load(&chosen.device)?;
-        let recorded = pack.recorded_codes()?;
-        let device = chosen.description.clone();
-        let summary = summary(pack, networks.planner.as_ref(), device, recorded);
-        let top_p = pack.manifest.sampler.top_p;
-        Ok(Self { networks, summary: Arc::new(summary), top_p, compiles: chosen.compiles })
+    pub fn load(pack: &Pack, chosen: &Chosen, residence: Residence) -> Result<Self, PackError> {
+        let networks = pack.load_some(&chosen.device, residence)?;
+        let known = PackSummary::of(pack, chosen.description.clone())?;
+        let summary = Arc::new(PackSummary { has_refiner: networks.vdm.is_some(), ..known });
+        let (pack, top_p) = (pack.clone(), pack.manifest.sampler.top_p);
+        Ok(Self { networks, pack, residence, summary, top_p, compiles: chosen.compiles })
+    }
+
+    /// The latents of a clip, `[1, channel, steps, height, width]`.
+    fn sample(
+        &self,
+        vdm: &Vdm,
+        sample: &SampleRequest,
+        on_step: &mut dyn FnMut(RefineStep<'_>) -> ControlFlow<()>,
+    ) -> Option<Tensor<5>> {
+        vdm.sample(sample, |at| {
+            self.settle();
+            let preview = |go_on: GoOn<'_>| {
+                vdm.vae.decode_watched(at.x0.clone(), |_, _| {
+                    self.settle();
+                    go_on()
+                })
+            };
+            on_step(RefineStep::Sampled { done: at.step, of: at.of, preview: &preview })
+        })
     }
 
     /// Waits until the device has done what it was given: a card only queues it, and a step that
@@ -42,38 +65,40 @@ impl PackModels {
     }
 }
 
-fn summary(
-    pack: &Pack,
-    planner: Option<&Planner>,
-    device: String,
-    recorded: Option<RecordedCodes>,
-) -> PackSummary {
-    let manifest = &pack.manifest;
-    let sampler = manifest.sampler;
-    PackSummary {
-        id: pack.id,
-        name: manifest.name.clone(),
-        licence: manifest.licence.clone(),
-        frame_size: (manifest.frame_size.height, manifest.frame_size.width),
-        coarse_size: (manifest.coarse_size.height, manifest.coarse_size.width),
-        frames_per_clip: manifest.frames_per_clip,
-        fps: manifest.fps,
-        steps_per_clip: manifest.steps_per_clip(),
-        codes_per_step: manifest.dldm.num_queries,
-        levels: manifest.dldm.levels.clone(),
-        tasks: manifest.tasks.iter().map(|t| t.task).collect(),
-        clips_per_task: manifest.tasks.iter().map(|t| t.clips).collect(),
-        sampling: Sampling {
-            temperature: sampler.temperature,
-            seed: 0,
-            refine_steps: sampler.refine_steps,
-            guidance: sampler.guidance,
-        },
-        device,
-        has_policy: planner.is_some(),
-        max_clips: planner.map_or(0, |p| p.max_codes() / manifest.codes_per_clip()),
-        has_refiner: manifest.vdm.is_some(),
-        recorded,
+impl PackSummary {
+    /// What a pack says of itself, for a device described in words; nothing is loaded.
+    ///
+    /// # Errors
+    /// Fails when the codes that came with the pack cannot be read.
+    pub fn of(pack: &Pack, device: String) -> Result<Self, PackError> {
+        let manifest = &pack.manifest;
+        let sampler = manifest.sampler;
+        let planner = manifest.planner.as_ref();
+        Ok(Self {
+            id: pack.id,
+            name: manifest.name.clone(),
+            licence: manifest.licence.clone(),
+            frame_size: (manifest.frame_size.height, manifest.frame_size.width),
+            coarse_size: (manifest.coarse_size.height, manifest.coarse_size.width),
+            frames_per_clip: manifest.frames_per_clip,
+            fps: manifest.fps,
+            steps_per_clip: manifest.steps_per_clip(),
+            codes_per_step: manifest.dldm.num_queries,
+            levels: manifest.dldm.levels.clone(),
+            tasks: manifest.tasks.iter().map(|t| t.task).collect(),
+            clips_per_task: manifest.tasks.iter().map(|t| t.clips).collect(),
+            sampling: Sampling {
+                temperature: sampler.temperature,
+                seed: 0,
+                refine_steps: sampler.refine_steps,
+                guidance: sampler.guidance,
+            },
+            device,
+            has_policy: planner.is_some(),
+            max_clips: planner.map_or(0, |p| p.max_codes() / manifest.codes_per_clip()),
+            has_refiner: manifest.vdm.is_some(),
+            recorded: pack.recorded_codes()?,
+        })
     }
 }
 
@@ -118,7 +143,7 @@ impl Models for PackModels {
         &self,
         request: RefineRequest<'_>,
         on_step: &mut dyn FnMut(RefineStep<'_>) -> ControlFlow<()>,
-    ) -> Option<Tensor<5>> {
+    ) -> Result<Tensor<5>, RunError> {
         let vdm = self.networks.vdm.as_ref().expect("asked only where there is a refiner");
         let tokens = self.networks.dldm.connect(self.networks.codes(request.codes));
         let negative = self.networks.negative.clone().map(|tokens| vdm.dit.pad_context(tokens));
@@ -131,24 +156,24 @@ impl Models for PackModels {
             // The generator takes 32 bits; both halves of the seed count.
             noise_seed: (request.seed ^ (request.seed >> 32)) as u32,
         };
-        let latents = vdm.sample(&sample, |at| {
-            self.settle();
-            let preview = |go_on: GoOn<'_>| {
-                vdm.vae.decode_watched(at.x0.clone(), |_, _| {
-                    self.settle();
-                    go_on()
-                })
-            };
-            on_step(RefineStep::Sampled { done: at.step, of: at.of, preview: &preview })
-        })?;
+        let latents = match self.residence {
+            Residence::Released => {
+                let whole = self.networks.with_diffusion(&self.pack);
+                let whole = whole.map_err(|error| RunError::Weights(error.to_string()))?;
+                self.sample(&whole, &sample, on_step)
+            }
+            Residence::Kept | Residence::CoarseOnly => self.sample(vdm, &sample, on_step),
+        };
+        let latents = latents.ok_or(RunError::Cancelled)?;
         let of = sample.latent_steps;
         if on_step(RefineStep::Decoded { done: 0, of }).is_break() {
-            return None;
+            return Err(RunError::Cancelled);
         }
-        vdm.vae.decode_watched(latents, |done, of| {
+        let video = vdm.vae.decode_watched(latents, |done, of| {
             self.settle();
             on_step(RefineStep::Decoded { done, of })
-        })
+        });
+        video.ok_or(RunError::Cancelled)
     }
 
     fn encode(&self, clip: Tensor<5>) -> Vec<u16> {
@@ -168,7 +193,7 @@ mod tests {
     use crate::gpu::{self, DeviceChoice};
     use crate::media::{self, Frame, resize_bilinear};
     use crate::rollout::{
-        ClipKey, ClipQuality, ClipStore, Decodes, Path, RunError, Runner, Stage, Unwatched, Watch,
+        ClipKey, ClipQuality, ClipStore, Decodes, Path, Runner, Stage, Unwatched, Watch,
     };
 
     /// The folder is kept as long as the pack is read from it.
@@ -176,7 +201,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pack = crate::pack::tests::tiny(dir.path());
         let chosen = gpu::choose(DeviceChoice::Cpu).unwrap();
-        let models = PackModels::load(&pack, &chosen).unwrap();
+        let models = PackModels::load(&pack, &chosen, Residence::Kept).unwrap();
         (dir, pack, Runner::new(Box::new(models), ClipStore::new(1 << 26), 1))
     }
 
@@ -236,6 +261,39 @@ mod tests {
         }
         assert_eq!(clip(coarse)[4], media::frames_from_tensor(small)[0]);
         assert_eq!(clip(refined)[4], media::frames_from_tensor(large)[0]);
+    }
+
+    #[test]
+    fn released_weights_paint_the_same_clip() {
+        let (dir, pack, kept) = runner();
+        let chosen = gpu::choose(DeviceChoice::Cpu).unwrap();
+        let models = PackModels::load(&pack, &chosen, Residence::Released).unwrap();
+        let released = Runner::new(Box::new(models), ClipStore::new(1 << 26), 1);
+        let path = start(kept.pack()).then(vec![1, 2, 3, 4], 0);
+        let sampling = kept.pack().sampling.clone();
+        let clips = [&kept, &released].map(|runner| {
+            let key = runner.refine(&path, &sampling, &mut Unwatched).unwrap();
+            runner.store().get(key).unwrap().clip
+        });
+        assert_eq!(clips[0], clips[1]);
+        // They are read again for every clip, and a file that is gone by then is told.
+        std::fs::remove_file(dir.path().join("dit.safetensors")).unwrap();
+        let other = start(kept.pack()).then(vec![4, 3, 2, 1], 0);
+        assert!(kept.refine(&other, &sampling, &mut Unwatched).is_ok());
+        let error = released.refine(&other, &sampling, &mut Unwatched).unwrap_err().to_string();
+        assert!(error.contains("dit.safetensors"), "{error}");
+    }
+
+    #[test]
+    fn without_the_diffusion_model_there_is_coarse_video_alone() {
+        let (_dir, pack, _) = runner();
+        let chosen = gpu::choose(DeviceChoice::Cpu).unwrap();
+        let models = PackModels::load(&pack, &chosen, Residence::CoarseOnly).unwrap();
+        let runner = Runner::new(Box::new(models), ClipStore::new(1 << 26), 1);
+        let path = start(runner.pack()).then(vec![1, 2, 3, 4], 0);
+        let sampling = runner.pack().sampling.clone();
+        assert!(runner.coarse(&path, &mut Unwatched).is_ok());
+        assert_eq!(runner.refine(&path, &sampling, &mut Unwatched), Err(RunError::NoRefiner));
     }
 
     #[test]

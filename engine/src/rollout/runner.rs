@@ -37,6 +37,8 @@ pub enum RunError {
     CodeCount { clip: usize, found: usize, wanted: usize },
     #[error("code {code} of clip {clip} is outside this pack's vocabulary of {vocabulary}")]
     CodeRange { clip: usize, code: u16, vocabulary: usize },
+    #[error("the diffusion model could not be loaded again: {0}")]
+    Weights(String),
     #[error("the video has {found} frames, one clip takes {wanted}")]
     VideoTooShort { found: usize, wanted: usize },
 }
@@ -282,7 +284,7 @@ impl Runner {
     ) -> Result<Tensor<5>, RunError> {
         self.begin(watch, Stage::Refining, request.steps)?;
         let previews = self.previews_per_clip;
-        let video = self.models.refine(request, &mut |step| match step {
+        self.models.refine(request, &mut |step| match step {
             RefineStep::Sampled { done, of, preview } => {
                 watch.step(Stage::Refining, done, of)?;
                 // The last step's estimate is about to be decoded as the clip itself.
@@ -302,8 +304,7 @@ impl Runner {
                 watch.step(Stage::WarmingUp, 0, 1)
             }
             RefineStep::Decoded { done, of } => watch.step(Stage::DecodingVideo, done, of),
-        });
-        video.ok_or(RunError::Cancelled)
+        })
     }
 
     /// The starting frame as the dLDM sees it, `[1, 3, 1, coarse height, coarse width]`.

@@ -27,6 +27,7 @@ const STATISTICS_CLIPS: usize = 64;
 ///
 /// # Errors
 /// See [`TrainError`].
+#[expect(clippy::too_many_arguments, reason = "a stage is the sum of its settings")]
 pub fn train(
     folder: &Path,
     start: VideoVae,

@@ -5,7 +5,7 @@ use burn::tensor::{Bool, Device, Tensor, TensorData, module};
 use serde::{Deserialize, Serialize};
 
 /// Scores held in memory at a time, in numbers: 256 MiB of f32.
-const MAX_SCORES: usize = 1 << 26;
+pub const MAX_SCORES: usize = 1 << 26;
 
 /// Attention of `q` to `k` and `v`, `[batch, heads, tokens, head_dim]` each, scaled by one over
 /// the root of `head_dim`. `hidden`, `[1, 1, queries, keys]`, is true where a key must not be seen.

@@ -15,6 +15,7 @@ mod sampler;
 pub mod schedule;
 mod vae;
 
+pub(crate) use attention::MAX_SCORES;
 pub use attention::{CrossMask, attention};
 pub use control::{CONTROL_KEYS, ControlBranch, ControlConfig, control_begins_as};
 pub use dit::{DIT_KEYS, Dit, DitConfig, DitInput};

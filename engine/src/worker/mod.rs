@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::gpu::{self, Chosen, DeviceChoice};
+use crate::memory::Budget;
 use crate::pack::PackSource;
+use crate::pack::{Estimate, Job};
 use crate::rollout::{Models, PackModels};
 
 pub use crate::rollout::{Candidate, ClipQuality, ClipStore, PackSummary, Sampling, Stage};
@@ -138,7 +140,17 @@ fn pack_opener(device: DeviceChoice) -> Box<Opener> {
             Some(chosen) => chosen,
             None => chosen.insert(gpu::choose(device).map_err(|error| error.to_string())?),
         };
-        let models = PackModels::load(&pack, chosen).map_err(|error| error.to_string())?;
+        let job = Job {
+            clips: pack.manifest.longest_task(),
+            refined: true,
+            previews: true,
+            on_processor: !chosen.compiles,
+        };
+        let limit = Budget::Auto.limit(job.on_processor);
+        let plan = Estimate::plan(&pack.manifest, job, limit);
+        let (_, residence) = plan.map_err(|error| error.to_string())?;
+        let models =
+            PackModels::load(&pack, chosen, residence).map_err(|error| error.to_string())?;
         Ok(Box::new(models) as Box<dyn Models>)
     })
 }

@@ -1,0 +1,436 @@
+//! How much memory a job with a pack will need, from the sizes in its manifest alone.
+//!
+//! Everything computes in single precision. Weights are counted exactly. For the rest, each stage
+//! counts the tensors of its widest layer that live at one time; the counts were read off the code
+//! and checked against measured peaks on the processor, see `bench`. Graphics cards hold the same
+//! tensors, but nobody measured how much more their allocator keeps.
+
+use burn::module::Module;
+use burn::tensor::Device;
+
+use super::Manifest;
+use crate::dldm::{self, DldmConfig};
+use crate::media::FrameSize;
+use crate::memory::{self, human};
+use crate::policy::PLANNER_KEYS;
+use crate::vdm::{CONTROL_KEYS, DIT_KEYS, MAX_SCORES, VAE_KEYS, VdmConfig, VideoVaeConfig};
+use crate::weights::{KeyTable, shapes_of};
+
+/// Of a number in single precision.
+const NUMBER: usize = size_of::<f32>();
+
+/// Inside the dLDM's widest residual block: input and sum, three frames stacked under a kernel, the
+/// same once more as the convolution wants it, what comes out, and a norm on the way.
+const DLDM_TENSORS: usize = 10;
+
+/// Inside the widest residual block of the video autoencoder: the shortcut, what every kernel frame
+/// makes of every frame (three times as much), the sum and its successor, one frame's share moved,
+/// and a norm on the way.
+const VAE_TENSORS: usize = 8;
+
+/// Around attention: the tokens, their norm, query, key and value, the copies that attention reads,
+/// and its result in slices and joined.
+const ATTENTION_TENSORS: usize = 10;
+
+/// Around the feed-forward: the tokens, their norm and the result.
+const FEED_FORWARD_TENSORS: usize = 4;
+
+/// Videos at hand while conditioning is encoded and while a clip is put together: as it came,
+/// resized, clamped, and rearranged for the network.
+const VIDEOS: usize = 5;
+
+/// While a tensor is loaded: its bytes, its numbers, and the tensor itself.
+const LOADING_TENSORS: usize = 3;
+
+/// What the program occupies before it loads anything, where the system does not say.
+const PROGRAM: u64 = 150_000_000;
+
+/// Code that is paged in while computing, stacks of threads, and what the allocator keeps back.
+const OVERHEAD: u64 = 30_000_000;
+
+/// What is to be computed, as far as memory goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Job {
+    /// Clips that are kept.
+    pub clips: usize,
+    pub refined: bool,
+    /// Whether clips are decoded while they are sampled.
+    pub previews: bool,
+    /// Whether it runs on the processor, which never holds the scores of attention.
+    pub on_processor: bool,
+}
+
+/// Which weights are in memory at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Residence {
+    /// All of them.
+    Kept,
+    /// Those of transformer and control branch only while they sample: they are loaded for every
+    /// clip and dropped after it.
+    Released,
+    /// None of the video diffusion model.
+    CoarseOnly,
+}
+
+/// What one stage needs beside weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageMemory {
+    pub name: &'static str,
+    /// Bytes.
+    pub working: u64,
+    /// Whether transformer and control branch are in memory even when they are released elsewhere.
+    samples: bool,
+}
+
+/// The peak memory of a job, bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Estimate {
+    /// The program before it loads anything, and what it takes by the way.
+    pub program: u64,
+    /// Finished clips.
+    pub clips: u64,
+    /// Weights of dLDM, policy and video autoencoder.
+    pub light: u64,
+    /// Weights of transformer and control branch.
+    pub diffusion: u64,
+    pub stages: Vec<StageMemory>,
+}
+
+/// A job that cannot be done in the memory there is; a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "about {} of memory are needed ({stage}: {} of weights and {} to work with) and {} are there; {advice}",
+    human(*.needed), human(*.weights), human(*.working), human(*.limit)
+)]
+pub struct TooLarge {
+    pub needed: u64,
+    pub limit: u64,
+    /// The stage that needs most.
+    pub stage: &'static str,
+    pub weights: u64,
+    pub working: u64,
+    /// What would fit.
+    pub advice: String,
+}
+
+impl Estimate {
+    /// Nothing is loaded or allocated for this.
+    pub fn of(manifest: &Manifest, job: Job) -> Self {
+        let device = Device::flex();
+        let dldm = Numbers::of(&manifest.dldm.init(&device), &dldm::KEYS);
+        let mut light = dldm;
+        if let Some(planner) = &manifest.planner {
+            light = light.and(Numbers::of(&planner.init(&device), &PLANNER_KEYS));
+        }
+        let mut diffusion = Numbers::default();
+        let vdm = manifest.vdm.as_ref().filter(|_| job.refined);
+        if let Some(config) = vdm {
+            let vdm = config.init(&device);
+            light = light.and(Numbers::of(&vdm.vae, &VAE_KEYS));
+            diffusion = Numbers::of(&vdm.dit, &DIT_KEYS);
+            diffusion = diffusion.and(Numbers::of(&vdm.control, &CONTROL_KEYS));
+        }
+        let sizes = Sizes { manifest, job };
+        let mut stages = vec![
+            StageMemory::new("loading", LOADING_TENSORS * light.largest),
+            StageMemory::new("predicting codes", sizes.policy()),
+            StageMemory::new("coarse video", sizes.coarse()),
+        ];
+        if let Some(vdm) = vdm {
+            let decoding = sizes.decode(&vdm.vae);
+            let sampling = if job.previews { decoding } else { 0 };
+            let sampling = sampling.max(sizes.denoise(vdm));
+            let loading = LOADING_TENSORS * diffusion.largest;
+            stages.extend([
+                StageMemory::new("encoding", sizes.encode(&vdm.vae)),
+                StageMemory { samples: true, ..StageMemory::new("loading to sample", loading) },
+                StageMemory { samples: true, ..StageMemory::new("denoising", sampling) },
+                StageMemory::new("decoding", decoding),
+            ]);
+        }
+        Self {
+            program: memory::resident().unwrap_or(PROGRAM) + OVERHEAD,
+            clips: sizes.clips() as u64,
+            light: light.bytes(),
+            diffusion: diffusion.bytes(),
+            stages,
+        }
+    }
+
+    /// What the stage of that name needs beside weights, bytes.
+    pub fn working(&self, name: &str) -> Option<u64> {
+        self.stages.iter().find(|stage| stage.name == name).map(|stage| stage.working)
+    }
+
+    /// Weights in memory during a stage.
+    fn weights(&self, stage: &StageMemory, residence: Residence) -> u64 {
+        let all = residence == Residence::Kept || stage.samples;
+        self.light + if all { self.diffusion } else { 0 }
+    }
+
+    /// What the process occupies during a stage.
+    pub fn during(&self, stage: &StageMemory, residence: Residence) -> u64 {
+        self.program + self.clips + self.weights(stage, residence) + stage.working
+    }
+
+    /// The stage that needs most.
+    fn largest(&self, residence: Residence) -> &StageMemory {
+        let by = |stage: &&StageMemory| self.during(stage, residence);
+        self.stages.iter().max_by_key(by).expect("every job has stages")
+    }
+
+    pub fn peak(&self, residence: Residence) -> u64 {
+        self.during(self.largest(residence), residence)
+    }
+
+    /// How a job fits into so many bytes, `None` being without limit, and what it takes.
+    ///
+    /// # Errors
+    /// Says what it would need when it does not fit at all, and what would fit.
+    pub fn plan(
+        manifest: &Manifest,
+        job: Job,
+        limit: Option<u64>,
+    ) -> Result<(Self, Residence), TooLarge> {
+        let estimate = Self::of(manifest, job);
+        let ways: &[Residence] = match job.refined && manifest.vdm.is_some() {
+            true => &[Residence::Kept, Residence::Released],
+            false => &[Residence::CoarseOnly],
+        };
+        let fits = |way: &&Residence| limit.is_none_or(|limit| estimate.peak(**way) <= limit);
+        if let Some(residence) = ways.iter().find(fits) {
+            return Ok((estimate, *residence));
+        }
+        let least = *ways.last().expect("there is a way");
+        let stage = estimate.largest(least);
+        let coarse = Self::of(manifest, Job { refined: false, ..job }).peak(Residence::CoarseOnly);
+        let limit = limit.expect("all fits where there is no limit");
+        let advice = if least == Residence::CoarseOnly {
+            "allow it more memory or take a pack of smaller networks".to_owned()
+        } else if coarse <= limit {
+            format!("coarse video alone (rollout --coarse-only) needs about {}", human(coarse))
+        } else {
+            format!("even coarse video alone needs about {}", human(coarse))
+        };
+        Err(TooLarge {
+            needed: estimate.peak(least),
+            limit,
+            stage: stage.name,
+            weights: estimate.weights(stage, least),
+            working: stage.working,
+            advice,
+        })
+    }
+
+    /// A line for every stage.
+    pub fn table(&self, residence: Residence) -> String {
+        let mut table =
+            format!("  {:<20}{:>10}{:>10}{:>10}\n", "stage", "weights", "working", "in all");
+        for stage in &self.stages {
+            table += &format!(
+                "  {:<20}{:>10}{:>10}{:>10}\n",
+                stage.name,
+                human(self.weights(stage, residence)),
+                human(stage.working),
+                human(self.during(stage, residence)),
+            );
+        }
+        table
+    }
+}
+
+impl StageMemory {
+    fn new(name: &'static str, bytes: usize) -> Self {
+        Self { name, working: bytes as u64, samples: false }
+    }
+}
+
+/// The numbers in the weights of some networks.
+#[derive(Debug, Clone, Copy, Default)]
+struct Numbers {
+    all: usize,
+    /// Bytes of the largest tensor.
+    largest: usize,
+}
+
+impl Numbers {
+    fn of<M: Module>(network: &M, keys: &KeyTable) -> Self {
+        let shapes = shapes_of(network, keys);
+        let sizes = || shapes.values().map(|shape| shape.iter().product::<usize>());
+        Self { all: sizes().sum(), largest: NUMBER * sizes().max().unwrap_or(0) }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { all: self.all + other.all, largest: self.largest.max(other.largest) }
+    }
+
+    fn bytes(self) -> u64 {
+        (self.all * NUMBER) as u64
+    }
+}
+
+/// The working memory of every stage, bytes.
+struct Sizes<'a> {
+    manifest: &'a Manifest,
+    job: Job,
+}
+
+fn pixels(size: FrameSize) -> usize {
+    size.height as usize * size.width as usize
+}
+
+impl Sizes<'_> {
+    fn frames(&self) -> usize {
+        self.manifest.frames_per_clip
+    }
+
+    /// One clip in single precision.
+    fn video(&self, size: FrameSize) -> usize {
+        self.frames() * 3 * pixels(size) * NUMBER
+    }
+
+    /// Coarse clips are kept as computed and as shown, refined ones as shown; all are copied once
+    /// more when they are written.
+    fn clips(&self) -> usize {
+        let coarse = self.video(self.manifest.coarse_size);
+        let refined = if self.job.refined { self.video(self.manifest.frame_size) } else { 0 };
+        self.job.clips * (coarse + 2 * (coarse + refined) / NUMBER)
+    }
+
+    /// Widest features of the dLDM at its finest level, for so many latent steps.
+    fn features(&self, steps: usize) -> usize {
+        let DldmConfig { channels, channels_mult, patch_size, .. } = &self.manifest.dldm;
+        // The decoder arrives at the finest level with the width of the one before.
+        let width = channels * channels_mult.iter().take(2).max().copied().unwrap_or(1);
+        steps * width * pixels(self.manifest.coarse_size) / patch_size.pow(2) * NUMBER
+    }
+
+    /// Keys and values of every layer, twice while they are extended, and the first frame's
+    /// features.
+    fn policy(&self) -> usize {
+        let cache = self.manifest.planner.as_ref().map_or(0, |planner| {
+            let policy = &planner.policy;
+            2 * 2 * policy.layers * policy.kv_heads * policy.head_dim * policy.max_tokens * NUMBER
+        });
+        cache + DLDM_TENSORS * self.features(1)
+    }
+
+    fn coarse(&self) -> usize {
+        let steps = 1 + self.manifest.steps_per_clip();
+        DLDM_TENSORS * self.features(steps) + VIDEOS * self.video(self.manifest.coarse_size)
+    }
+
+    /// One chunk of `frames` frames through the finest level of the video autoencoder, and the
+    /// past frames that its convolutions remember, `blocks` residual blocks a level.
+    fn chunk(&self, vae: &VideoVaeConfig, frames: usize, blocks: usize) -> usize {
+        let pixels = pixels(self.manifest.frame_size) / vae.patch.pow(2);
+        let finest = vae.dim * vae.dim_mult[0] * pixels;
+        let levels = vae.dim_mult.iter().enumerate();
+        // Two convolutions a block, each of which remembers two frames of one kernel frame and one
+        // of another.
+        let past =
+            levels.map(|(level, mult)| 2 * blocks * 3 * vae.dim * mult * (pixels >> (2 * level)));
+        (VAE_TENSORS * frames * finest + past.sum::<usize>()) * NUMBER
+    }
+
+    fn encode(&self, vae: &VideoVaeConfig) -> usize {
+        let chunk = self.chunk(vae, vae.temporal_window.min(self.frames()), vae.num_res_blocks);
+        chunk + VIDEOS * self.video(self.manifest.frame_size)
+    }
+
+    /// A latent step at a time; at the end the frames are put together.
+    fn decode(&self, vae: &VideoVaeConfig) -> usize {
+        let video = self.video(self.manifest.frame_size);
+        let chunk = self.chunk(vae, vae.temporal_compression(), vae.num_res_blocks + 1);
+        (chunk + video).max(VIDEOS * video)
+    }
+
+    /// One evaluation of transformer and control branch. Guidance runs a second one after it.
+    fn denoise(&self, vdm: &VdmConfig) -> usize {
+        let (vae, dit) = (&vdm.vae, &vdm.dit);
+        let side = vae.spatial_compression() * dit.patch;
+        let steps = vae.latent_steps(self.frames());
+        let tokens = steps * pixels(self.manifest.frame_size) / side.pow(2);
+        let all = tokens * dit.model_channels * NUMBER;
+        let hidden = (all as f64 * dit.mlp_ratio) as usize;
+        let attention = ATTENTION_TENSORS * all + self.scores(dit.num_heads, tokens);
+        // Before and behind the activation, and inside it.
+        let feed_forward = FEED_FORWARD_TENSORS * all + 3 * hidden;
+        // What the control branch adds, and the coarse video's latent cut into patches.
+        let hint = (vdm.control.hint_channels + 1) * dit.patch.pow(2) * tokens * NUMBER;
+        let control = vdm.control.num_blocks * all;
+        let coarse = self.video(self.manifest.coarse_size);
+        control + coarse + attention.max(feed_forward).max(2 * hint)
+    }
+
+    /// The scores of attention before and behind the softmax.
+    fn scores(&self, heads: usize, tokens: usize) -> usize {
+        if self.job.on_processor {
+            return 0;
+        }
+        2 * (heads * tokens * tokens).min(MAX_SCORES) * NUMBER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GB: u64 = 1_000_000_000;
+
+    fn job(refined: bool) -> Job {
+        Job { clips: 7, refined, previews: false, on_processor: true }
+    }
+
+    #[test]
+    fn the_weights_of_the_release_are_those_of_its_files() {
+        let estimate = Estimate::of(&Manifest::videoworld2(), job(true));
+        // 142,589,621 and 126,892,563 numbers, of which some are constants that nothing loads.
+        let light = 4 * (142_589_621 + 126_892_563);
+        assert!(estimate.light <= light && estimate.light > light - light / 100);
+        let diffusion = 4 * (1_956_413_615 + 240_494_543);
+        assert!(
+            estimate.diffusion <= diffusion && estimate.diffusion > diffusion - diffusion / 100
+        );
+        let coarse = Estimate::of(&Manifest::videoworld2(), job(false));
+        assert_eq!(coarse.diffusion, 0);
+        assert!(coarse.light < estimate.light);
+    }
+
+    #[test]
+    fn a_budget_decides_what_is_released_and_what_is_refused() {
+        let manifest = Manifest::videoworld2();
+        let plan = |job, limit| Estimate::plan(&manifest, job, limit);
+        let (estimate, residence) = plan(job(true), None).unwrap();
+        assert_eq!(residence, Residence::Kept);
+        let (kept, released) = (estimate.peak(Residence::Kept), estimate.peak(Residence::Released));
+        assert!(released < kept, "{released} {kept}");
+        // The margins are for what the test's own process takes meanwhile.
+        assert_eq!(plan(job(true), Some(kept + GB)).unwrap().1, Residence::Kept);
+        assert_eq!(plan(job(true), Some(released + GB / 4)).unwrap().1, Residence::Released);
+        let error = plan(job(true), Some(8 * GB)).unwrap_err();
+        assert!(error.needed > error.limit && error.limit == 8 * GB);
+        assert!(error.to_string().contains("8.0 GB are there"), "{error}");
+        assert!(error.to_string().contains("--coarse-only"), "{error}");
+        let coarse = plan(job(false), Some(8 * GB)).unwrap();
+        assert_eq!(coarse.1, Residence::CoarseOnly);
+        let error = plan(job(true), Some(GB / 2)).unwrap_err().to_string();
+        assert!(error.contains("even coarse video alone"), "{error}");
+        assert!(plan(job(false), Some(GB / 2)).is_err());
+    }
+
+    #[test]
+    fn more_to_do_needs_more() {
+        let peak = |change: fn(&mut Manifest, &mut Job)| {
+            let (mut manifest, mut job) = (Manifest::videoworld2(), job(true));
+            change(&mut manifest, &mut job);
+            Estimate { program: 0, ..Estimate::of(&manifest, job) }.peak(Residence::Released)
+        };
+        let plain = peak(|_, _| ());
+        assert!(peak(|_, job| job.clips = 20) > plain);
+        assert!(peak(|_, job| job.previews = true) > plain);
+        assert!(peak(|_, job| job.on_processor = false) >= plain);
+        assert!(peak(|manifest, _| manifest.frame_size.height /= 2) < plain);
+        assert!(peak(|manifest, _| manifest.frames_per_clip = 49) < plain);
+    }
+}
