@@ -52,7 +52,7 @@ fn predicted(script: &Shared) -> bool {
 fn write_codes(path: &Path, levels: [usize; 4], clips: &[Vec<u16>]) {
     let clips: Vec<_> = clips.iter().map(|codes| serde_json::json!({ "codes": codes })).collect();
     let file = serde_json::json!({ "format": 1, "levels": levels, "clips": clips });
-    std::fs::write(path, file.to_string()).unwrap();
+    std::fs::write(path, file.to_string()).expect("written");
 }
 
 fn wait_for(harness: &mut Harness<'_, Studio>, what: impl Fn(&Studio) -> bool) {

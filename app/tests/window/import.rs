@@ -36,7 +36,7 @@ fn wait_until_ended(harness: &mut Harness<'_, Studio>) {
 }
 
 fn entries(folder: &Path) -> usize {
-    std::fs::read_dir(folder).unwrap().count()
+    std::fs::read_dir(folder).expect("a folder").count()
 }
 
 #[test]

@@ -225,7 +225,7 @@ impl<'a> Plan<'a> {
         for (wanted, origin) in &networks {
             let file = wanted.part.file();
             let stage = Stage::Writing(file);
-            let total = wanted.shapes.values().map(numbers).sum();
+            let total = wanted.shapes.values().map(|shape| numbers(shape)).sum();
             let mut done = 0;
             go_on(watch(Progress { stage, done, total }))?;
             write_half(&folder.join(file), &wanted.shapes, &mut report, |key, take| {
@@ -255,7 +255,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-fn numbers(shape: &Vec<usize>) -> u64 {
+fn numbers(shape: &[usize]) -> u64 {
     shape.iter().product::<usize>() as u64
 }
 
