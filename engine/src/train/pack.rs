@@ -38,7 +38,7 @@ impl PackSettings {
             sampler: SamplerDefaults {
                 temperature: 0.7,
                 top_p: 0.9,
-                refine_steps: 8,
+                refine_steps: 1,
                 guidance: 0.0,
             },
             reference_clips: 120,
