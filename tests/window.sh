@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 target="${CARGO_TARGET_DIR:-target}"
 binary="$(cd "$target" && pwd)/release/videoworld-studio"
 shots="${SHOTS:-$(mktemp -d)}"
+mkdir -p "$shots"
 home=$(mktemp -d)
 
 xvfb-run -a -s '-screen 0 1600x1000x24' env HOME="$home" bash -euo pipefail -s "$binary" "$shots" <<'INNER'
