@@ -10,11 +10,12 @@ use engine::dldm::DldmConfig;
 use engine::eval;
 use engine::gpu::{self, DeviceChoice};
 use engine::media::FrameSize;
-use engine::pack::Pack;
+use engine::pack::{Pack, PackSource};
 use engine::policy::PlannerConfig;
 use engine::rollout::{ClipStore, PackModels, Path as RolloutPath, Runner, Sampling, Unwatched};
 use engine::train::{PackSettings, Recipe, RunFolder, Stage, Tick};
-use engine::vdm::VdmConfig;
+use engine::vdm::{VAE_KEYS, VdmConfig};
+use engine::weights::Weights;
 
 const ITERATIONS: usize = 2;
 /// Never what ends a stage here.
@@ -134,7 +135,7 @@ fn every_stage_trains_and_their_pack_predicts_paints_and_is_measured() {
     assert!(refined.table.rows.iter().all(|row| row.value.is_finite()), "{refined}");
     assert_eq!(refined.sheet.width(), 9 * 48 + 8 * 2);
     let rollouts = eval::rollouts(&runner, 1, false, quiet).unwrap();
-    assert_eq!(rollouts.by_task.len(), 4 * Task::ALL.len());
+    assert_eq!(rollouts.by_task.len(), 5 * Task::ALL.len());
     let repeated = rollouts.by_task.iter().filter(|s| s.source == "first frame repeated");
     assert!(repeated.clone().all(|s| s.mean_steps == 0.0), "{rollouts}");
     assert_eq!(repeated.count(), Task::ALL.len());
@@ -161,4 +162,53 @@ fn a_stage_goes_on_from_its_checkpoint() {
     // A slow machine logs the second iteration too; none is ever logged twice.
     assert!(logged.is_sorted_by(|a, b| a < b), "{logged:?}");
     assert_eq!((logged.first(), logged.last()), (Some(&1), Some(&3)));
+}
+
+#[test]
+fn a_run_goes_on_from_a_pack() {
+    let device = Device::flex();
+    let dir = tempfile::tempdir().unwrap();
+    let first = RunFolder::open(&dir.path().join("first"), tiny()).unwrap();
+    for stage in Stage::ALL {
+        train(&first, stage, 1);
+    }
+    let folder = dir.path().join("pack");
+    let pack = pack_of(&first, &folder);
+    let vae = |pack: &Pack| {
+        let vdm = pack.load(&device).unwrap().vdm.expect("the pack has a diffusion model");
+        Weights::of(&vdm.vae, &VAE_KEYS)
+    };
+
+    let recipe = Recipe::from_pack(PackSource::Folder(folder)).unwrap();
+    let batch = [2; 5];
+    let recipe = Recipe { batch, policy_episodes: 5, ..recipe };
+    let run = RunFolder::open(&dir.path().join("more"), recipe.clone()).unwrap();
+    let untrained = pack_of(&run, &dir.path().join("same"));
+    assert_eq!(untrained.manifest.trained, pack.manifest.trained);
+    assert!(untrained.manifest.planner.is_some() && untrained.manifest.vdm.is_some());
+    train(&run, Stage::Vae, 1);
+    train(&run, Stage::Joint, 1);
+    let more = pack_of(&run, &dir.path().join("trained"));
+    assert!(more.manifest.trained.contains("from there vae 1 iterations"));
+    assert!(!more.manifest.trained.contains("begun fresh"), "{}", more.manifest.trained);
+    // One small step from the pack's weights; fresh ones would be nowhere near.
+    let (before, after) = (vae(&pack), vae(&more));
+    let furthest = before.iter().map(|(key, old)| {
+        let new = &after.get(key).expect("the same network").values;
+        old.values.iter().zip(new).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()))
+    });
+    let furthest = furthest.fold(0.0, f32::max);
+    assert!(furthest > 0.0 && furthest < 1e-2, "{furthest}");
+    // The joint stage moved the dLDM's codes, which the pack's policy does not know.
+    assert!(more.manifest.planner.is_none());
+
+    let mut wider = recipe;
+    wider.vdm.vae.dim = 16;
+    let run = RunFolder::open(&dir.path().join("wider"), wider).unwrap();
+    train(&run, Stage::Vae, 1);
+    let missing = run.train(Stage::Joint, HOUR, Some(1), &device, &mut |_| {});
+    assert!(missing.is_err(), "no diffusion model of the pack fits the wider autoencoder");
+    let coarse = pack_of(&run, &dir.path().join("coarse"));
+    assert!(coarse.manifest.trained.contains("begun fresh") && coarse.manifest.vdm.is_none());
+    assert!(coarse.manifest.planner.is_some(), "its codes are the pack's");
 }

@@ -16,8 +16,8 @@ pub struct Args {
     /// The folder to write the pack into
     #[arg(long, value_name = "PACK")]
     out: PathBuf,
-    /// The manifest.json of a pack whose sizes the networks have; the one in the folder, else those of the release, when
-    /// left out
+    /// The manifest.json of a pack whose sizes the networks have; when left out the one in the
+    /// folder, else the release's sizes
     #[arg(long, value_name = "FILE")]
     sizes: Option<PathBuf>,
     /// What the pack is called

@@ -179,6 +179,14 @@ fn work(
     }
 }
 
+/// Whether a file is named by [`new_name`]; what people saved beside those is theirs.
+fn is_ours(path: &Path) -> bool {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let time = stem.and_then(|stem| stem.rsplit_once('-')).map(|(_, time)| time);
+    path.extension().is_some_and(|ending| ending == "json")
+        && time.is_some_and(|time| time.len() >= 13 && time.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// The newest rollout in the folder that can be read; far too old ones are removed.
 fn newest(folder: &Path) -> Option<Kept> {
     let entries = fs::read_dir(folder).ok()?;
@@ -186,8 +194,7 @@ fn newest(folder: &Path) -> Option<Kept> {
         .filter_map(|entry| {
             let entry = entry.ok()?;
             let path = entry.path();
-            let is_session = path.extension().is_some_and(|ending| ending == "json");
-            is_session.then_some((entry.metadata().ok()?.modified().ok()?, path))
+            is_ours(&path).then_some((entry.metadata().ok()?.modified().ok()?, path))
         })
         .collect();
     files.sort();
@@ -199,4 +206,24 @@ fn newest(folder: &Path) -> Option<Kept> {
         let saved = Arc::new(SavedSession::load(&path).ok()?);
         Some(Kept { path, saved })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_old_files_of_ours_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let touch = |name: String| fs::write(dir.path().join(name), "no session").unwrap();
+        (0..KEPT + 2).for_each(|i| touch(format!("paper-boat-{}.json", 1_700_000_000_000 + i)));
+        for name in ["talk.json", "my-boat-2.json", "paper-boat-1700000000000.txt"] {
+            touch(name.into());
+        }
+        assert!(newest(dir.path()).is_none(), "none of them can be read");
+        let left: Vec<PathBuf> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(left.iter().filter(|path| is_ours(path)).count(), KEPT);
+        assert_eq!(left.len(), KEPT + 3);
+    }
 }

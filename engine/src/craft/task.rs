@@ -16,6 +16,11 @@ pub enum Task {
 impl Task {
     pub const ALL: [Self; 5] = [Self::Airplane, Self::Boat, Self::Tower, Self::Horse, Self::Person];
 
+    /// Whether paper is folded; else blocks are stacked.
+    pub fn folds_paper(self) -> bool {
+        matches!(self, Self::Airplane | Self::Boat)
+    }
+
     /// What a person reads.
     pub fn label(self) -> &'static str {
         match self {

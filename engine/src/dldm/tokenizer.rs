@@ -153,7 +153,16 @@ impl Dldm {
     /// # Shapes
     /// - video: as in [`Dldm::encode`]
     pub fn forward_train(&self, video: Tensor<5>) -> TrainOutput {
-        self.forward_with(video, |codes| codes)
+        self.forward_with(video, None, |codes| codes)
+    }
+
+    /// As [`Dldm::forward_train`], but the reconstruction begins with another picture of the first
+    /// frame, such as the end of a painted clip.
+    ///
+    /// # Shapes
+    /// - video: as in [`Dldm::encode`], start: `[batch, 3, 1, height, width]`
+    pub fn forward_train_from(&self, start: Tensor<5>, video: Tensor<5>) -> TrainOutput {
+        self.forward_with(video, Some(start), |codes| codes)
     }
 
     /// One pass of the joint stage: the reconstruction trains neither the queries nor what makes
@@ -162,12 +171,13 @@ impl Dldm {
     /// # Shapes
     /// - video: as in [`Dldm::encode`]
     pub fn forward_train_detached(&self, video: Tensor<5>) -> TrainOutput {
-        self.forward_with(video, Tensor::detach)
+        self.forward_with(video, None, Tensor::detach)
     }
 
     fn forward_with(
         &self,
         video: Tensor<5>,
+        start: Option<Tensor<5>>,
         to_decoder: impl Fn(Tensor<3>) -> Tensor<3>,
     ) -> TrainOutput {
         let frame = video.clone().narrow(2, 0, 1);
@@ -178,7 +188,11 @@ impl Dldm {
             None => z,
         };
         let Quantized { codes, indices } = self.quantize(z.clone());
-        let output = self.decode_output(features.clone(), to_decoder(codes.clone()));
+        let (frame, scene) = match start {
+            Some(start) => (start.clone(), self.encoder.features(start)),
+            None => (frame, features.clone()),
+        };
+        let output = self.decode_output(scene, to_decoder(codes.clone()));
         let recon = self.complete(frame, output);
         TrainOutput { features: features.swap_dims(1, 2), z, codes, indices, recon }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::table::{Floor, Row, Table, Unit};
-use super::{EvalError, Progress, check_frames, mean, unseen};
+use super::{CoarseView, EvalError, Progress, check_frames, mean, unseen};
 use crate::craft::judge::Judge;
 use crate::craft::{Action, Episode, Task};
 use crate::media::{Frame, FrameSize};
@@ -76,12 +76,16 @@ struct Predicted {
     episode: Episode,
     start: Arc<Frame>,
     codes: Vec<Vec<u16>>,
+    /// Codes of the true clips.
+    encoded: Vec<Vec<u16>>,
 }
 
 /// Predicts `count` unseen episodes a task to their end, most likely codes first, and judges what
 /// is painted; refined video too unless `coarse_only` or the pack has none.
 ///
 /// Painting stops at the first step that fails: those after it count as failed whatever they show.
+/// The same frames are painted with three more kinds of codes: those encoded from the true clips,
+/// which say what the decoder alone can do, those of a task of the other material, and none.
 ///
 /// # Errors
 /// Fails without a policy and on packs with clips of another length.
@@ -106,9 +110,9 @@ pub fn rollouts(
             predicted.push(predict(runner, *task, index, &sampling)?);
         }
     }
-    // Each rollout gets the codes of the same place among those of the next task.
-    let shuffled: Vec<Vec<Vec<u16>>> =
-        (0..of).map(|at| predicted[(at + count) % of].codes.clone()).collect();
+    let shuffled: Vec<Vec<Vec<u16>>> = (0..of)
+        .map(|at| predicted[foreign(&pack.tasks, at / count) * count + at % count].codes.clone())
+        .collect();
 
     let mut judges: Vec<Branches> =
         predicted.iter().map(|r| Branches::new(&r.episode, pack.frame_size())).collect();
@@ -149,6 +153,7 @@ pub fn rollouts(
         measure("policy, refined", &|r, _, k| paint(r, &r.codes, k, true))?;
     }
     measure("policy, coarse", &|r, _, k| paint(r, &r.codes, k, false))?;
+    measure("encoded, coarse", &|r, _, k| paint(r, &r.encoded, k, false))?;
     if pack.tasks.len() > 1 {
         measure("codes of another task", &|r, at, k| {
             // A shorter task has no codes for the last steps of a longer one: its last are repeated.
@@ -179,7 +184,18 @@ fn predict(
         path = path.then(codes.iter().map(|p| p.code).collect(), 0);
     }
     let codes = path.clips.into_iter().map(|clip| clip.codes).collect();
-    Ok(Predicted { task, episode, start, codes })
+    let view = CoarseView { models: runner.models() };
+    let encoded =
+        (0..steps).map(|k| view.encode(&episode.clip(k, pack.frame_size()).frames)).collect();
+    Ok(Predicted { task, episode, start, codes, encoded })
+}
+
+/// The task after `tasks[at]` that works with another material: paper tasks begin with the same
+/// folds and block tasks with the same blocks, so codes of a sister task can be right.
+fn foreign(tasks: &[Task], at: usize) -> usize {
+    let later = (1..tasks.len()).map(|ahead| (at + ahead) % tasks.len());
+    let mut other = later.filter(|i| tasks[*i].folds_paper() != tasks[at].folds_paper());
+    other.next().unwrap_or((at + 1) % tasks.len())
 }
 
 fn floors(best: &'static str, by_task: &[Survival]) -> Table {
@@ -295,6 +311,15 @@ mod tests {
         // The third step's picture fails when the second is shown again.
         let lived = judged.survives(steps, |k| Ok(branch.frame(k.min(1) + 1, SIZE)));
         assert_eq!(lived, Ok(2));
+    }
+
+    #[test]
+    fn foreign_codes_are_of_the_other_material() {
+        for at in 0..Task::ALL.len() {
+            let other = foreign(&Task::ALL, at);
+            assert_ne!(Task::ALL[other].folds_paper(), Task::ALL[at].folds_paper());
+        }
+        assert_eq!(foreign(&[Task::Tower, Task::Horse], 0), 1, "nothing else is there");
     }
 
     #[test]

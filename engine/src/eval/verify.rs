@@ -41,9 +41,13 @@ pub fn verify(
     progress("Computing on the device", 1, 2);
     let found = answers(pack, &pack.load(device)?);
     progress("Compared", 2, 2);
+    Ok(compare(&wanted, &found, description))
+}
+
+fn compare(wanted: &[Answer], found: &[Answer], description: &str) -> Verified {
     let rows: Vec<Row> = wanted
         .iter()
-        .zip(&found)
+        .zip(found)
         .map(|(wanted, found)| {
             Row::new(wanted.part.clone(), Unit::Ratio, relative_error(wanted, found))
                 .floor(Floor::AtMost(TOLERANCE))
@@ -52,7 +56,7 @@ pub fn verify(
     let wrong = rows.iter().filter(|row| row.reached == Some(false));
     let wrong = wrong.map(|row| row.measure.clone()).collect();
     let title = format!("Largest error over largest value, {description} against the processor");
-    Ok(Verified { table: Table { title, rows }, wrong })
+    Verified { table: Table { title, rows }, wrong }
 }
 
 /// What one part made of the shared inputs.
@@ -149,6 +153,8 @@ fn answers(pack: &Pack, networks: &Networks) -> Vec<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vdm::VAE_KEYS;
+    use crate::weights::Weights;
 
     fn answer(values: &[f32]) -> Answer {
         Answer { part: String::new(), values: values.to_vec() }
@@ -161,6 +167,21 @@ mod tests {
         assert_eq!(relative_error(&wanted, &answer(&[3.0, -4.0])), 0.5);
         assert_eq!(relative_error(&wanted, &answer(&[1.0, f32::NAN])), f64::INFINITY);
         assert_eq!(relative_error(&wanted, &answer(&[1.0])), f64::INFINITY);
+    }
+
+    #[test]
+    fn the_part_that_computes_otherwise_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let pack = crate::pack::tests::tiny(dir.path());
+        let right = pack.load(&Device::flex()).unwrap();
+        let mut broken = pack.load(&Device::flex()).unwrap();
+        let vdm = broken.vdm.as_mut().expect("the tiny pack has a diffusion model");
+        let mut weights = Weights::of(&vdm.vae, &VAE_KEYS);
+        weights.silence("decoder.head.2.bias");
+        weights.silence("decoder.head.2.weight");
+        vdm.vae = weights.load_into(vdm.vae.clone(), &VAE_KEYS).unwrap();
+        let verified = compare(&answers(&pack, &right), &answers(&pack, &broken), "broken");
+        assert_eq!(verified.wrong, ["video VAE decoder"], "{}", verified.table);
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub use load::{MAX_PIXELS, MAX_VIDEO_FRAMES, Video, image_from_bytes, load_image
 pub use save::{
     contact_strip, png_bytes, write_apng, write_atomic, write_gif, write_png, write_png_sequence,
 };
-pub use tensor::{frames_from_tensor, resize_bilinear, tensor_from_frames};
+pub use tensor::{frames_from_tensor, last_frame, resize_bilinear, tensor_from_frames};
 
 /// One picture, 8 bits a channel, sRGB.
 pub type Frame = image::RgbImage;

@@ -51,6 +51,12 @@ fn byte(value: f32) -> u8 {
     ((value.clamp(-1.0, 1.0) + 1.0) * 127.5 + 0.5) as u8
 }
 
+/// The last frame of a video, `[batch, channel, time, height, width]` to a time of 1.
+pub fn last_frame(video: Tensor<5>) -> Tensor<5> {
+    let time = video.dims()[2];
+    video.narrow(2, time - 1, 1)
+}
+
 /// Resizes every frame of a video `[batch, channel, time, height, width]`: bilinear, pixel centres
 /// aligned, no antialiasing. The networks were trained behind exactly this filter.
 pub fn resize_bilinear(video: Tensor<5>, size: FrameSize) -> Tensor<5> {

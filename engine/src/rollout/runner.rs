@@ -180,7 +180,7 @@ impl Runner {
                 },
                 watch,
             )?;
-            first = last_frame(video.clone());
+            first = media::last_frame(video.clone());
             let frames = media::frames_from_tensor(video);
             self.store.put_refined(keys[n - 1], frames, HostVideo::read(first.clone()));
             watch.clip_ready(keys[n - 1], ClipQuality::Refined);
@@ -212,7 +212,7 @@ impl Runner {
             let codes = predictions.iter().map(|p| p.code).collect();
             let path = path.then(codes, sampling.seed);
             let video = self.coarse_chain(&path, watch)?;
-            let last = last_frame(video.on(self.models.device()));
+            let last = media::last_frame(video.on(self.models.device()));
             let outcome = media::frames_from_tensor(last).remove(0);
             candidates.push(Candidate { code, probability, predictions, outcome });
         }
@@ -258,7 +258,7 @@ impl Runner {
         let found = (1..=count).rev().find_map(|n| Some((n, self.store.video(keys[n - 1])?)));
         let (done, mut first) = match found {
             Some((n, video)) if n == count => return Ok(video),
-            Some((n, video)) => (n, last_frame(video.on(self.models.device()))),
+            Some((n, video)) => (n, media::last_frame(video.on(self.models.device()))),
             None => (0, self.coarse_start(path)),
         };
         let total = count - done;
@@ -266,7 +266,7 @@ impl Runner {
         let mut painted = None;
         for n in done + 1..=count {
             let video = self.models.coarse(first, &path.clips[n - 1].codes);
-            first = last_frame(video.clone());
+            first = media::last_frame(video.clone());
             let host = HostVideo::read(video.clone());
             let frames = media::frames_from_tensor(video);
             painted = Some(self.store.put_coarse(keys[n - 1], frames, host));
@@ -352,12 +352,6 @@ fn progress(
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(RunError::Cancelled),
     }
-}
-
-/// `[1, 3, time, height, width]` to its last frame, time 1.
-fn last_frame(video: Tensor<5>) -> Tensor<5> {
-    let time = video.dims()[2];
-    video.narrow(2, time - 1, 1)
 }
 
 /// Cuts a video into clips of `len` frames, each starting with the last frame of the one before.

@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use serde::Deserialize;
 
+use super::joint::REFINE_STEPS;
 use super::{RunFolder, Stage, TrainError, encode_episode};
 use crate::atlas::{ReferenceClip, ReferenceSet, UmapSettings};
 use crate::craft::{Episode, FPS, FRAMES_PER_CLIP, Split, Task};
@@ -38,7 +39,7 @@ impl PackSettings {
             sampler: SamplerDefaults {
                 temperature: 0.7,
                 top_p: 0.9,
-                refine_steps: 1,
+                refine_steps: REFINE_STEPS,
                 guidance: 0.0,
             },
             reference_clips: 120,
@@ -123,7 +124,9 @@ impl RunFolder {
             let Trained { iteration, seconds } =
                 serde_json::from_str(&text).map_err(|e| TrainError::checkpoint(&file, e))?;
             let minutes = seconds / 60.0;
-            stages.push(format!("{} {iteration} iterations in {minutes:.0} min", stage.name()));
+            let fresh = if self.begins_fresh(stage) { ", begun fresh" } else { "" };
+            let name = stage.name();
+            stages.push(format!("{name} {iteration} iterations in {minutes:.0} min{fresh}"));
         }
         let stages = stages.join(", ");
         Ok(match self.before() {

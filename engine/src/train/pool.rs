@@ -24,6 +24,8 @@ pub enum Subject {
 /// One clip of a pool.
 pub struct PoolClip {
     pub frames: Vec<Frame>,
+    /// Its place in its episode, from 0.
+    pub step: usize,
 }
 
 /// Clips of training environments, growing in the background up to a capacity.
@@ -71,6 +73,23 @@ impl ClipPool {
         let clips = self.clips.lock().unwrap_or_else(PoisonError::into_inner);
         (0..count).map(|_| clips[rng.random_range(0..clips.len())].clone()).collect()
     }
+
+    /// The clip after each of `places` in its episode, or the first of an episode drawn with
+    /// replacement where there is none; `places` become those of the result.
+    pub fn walk(&self, places: &mut [Option<usize>], rng: &mut ChaCha8Rng) -> Vec<Arc<PoolClip>> {
+        let clips = self.clips.lock().unwrap_or_else(PoisonError::into_inner);
+        let step = |place: &mut Option<usize>| {
+            let next = place.map(|at| at + 1);
+            let at = next.filter(|at| clips.get(*at).is_some_and(|clip| clip.step > 0));
+            let at = at.unwrap_or_else(|| {
+                let drawn = rng.random_range(0..clips.len());
+                drawn - clips[drawn].step
+            });
+            *place = Some(at);
+            clips[at].clone()
+        };
+        places.iter_mut().map(step).collect()
+    }
 }
 
 impl Drop for ClipPool {
@@ -101,7 +120,7 @@ fn paint(
             if painted == capacity || stop.load(Ordering::Relaxed) {
                 return;
             }
-            let clip = Arc::new(PoolClip { frames: episode.clip(k, size).frames });
+            let clip = Arc::new(PoolClip { frames: episode.clip(k, size).frames, step: k });
             clips.lock().unwrap_or_else(PoisonError::into_inner).push(clip);
             painted += 1;
         }
@@ -115,4 +134,33 @@ pub fn stack(clips: &[&[Frame]], device: &Device) -> Tensor<5> {
         tensor_from_frames(&frames, device)
     });
     Tensor::cat(clips.collect(), 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+
+    #[test]
+    fn a_walk_goes_through_episodes_from_their_first_clip_to_their_last() {
+        let size = FrameSize { height: 16, width: 24 };
+        let pool = ClipPool::start(Subject::Tasks, size, 0, 18, 18);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut places = [None; 2];
+        let mut before: Option<Vec<Arc<PoolClip>>> = None;
+        for _ in 0..40 {
+            let clips = pool.walk(&mut places, &mut rng);
+            for (row, clip) in clips.iter().enumerate() {
+                match &before {
+                    Some(before) if clip.step > 0 => {
+                        assert_eq!(clip.step, before[row].step + 1);
+                        assert_eq!(clip.frames.first(), before[row].frames.last());
+                    }
+                    _ => assert_eq!(clip.step, 0),
+                }
+            }
+            before = Some(clips);
+        }
+    }
 }

@@ -183,6 +183,20 @@ impl RunFolder {
         })
     }
 
+    /// Whether a stage of a run that goes on from a pack has other sizes than the pack, and so
+    /// nothing of it.
+    pub(super) fn begins_fresh(&self, stage: Stage) -> bool {
+        let Some(pack) = &self.start else { return false };
+        let (manifest, recipe) = (&pack.manifest, &self.recipe);
+        match stage {
+            Stage::Vae | Stage::Vdm => manifest.vdm.as_ref() != Some(&recipe.vdm),
+            Stage::Warmup => manifest.dldm != recipe.dldm,
+            Stage::Policy => manifest.planner.as_ref() != Some(&recipe.planner),
+            // It goes on from the other stages.
+            Stage::Joint => false,
+        }
+    }
+
     /// How the pack that this run goes on from was trained.
     pub(super) fn before(&self) -> Option<&str> {
         self.start.as_ref().map(|pack| pack.manifest.trained.as_str())

@@ -105,6 +105,20 @@ impl<const N: usize> Bank<N> {
     }
 }
 
+/// The straight path's change a unit of noise level: from the clean latents at 0 to noise alone, or
+/// to `beneath` under noise at `highest`.
+fn away(
+    latents: &Tensor<5>,
+    noise: Tensor<5>,
+    beneath: Option<Tensor<5>>,
+    highest: f64,
+) -> Tensor<5> {
+    match beneath {
+        Some(beneath) => noise + (beneath - latents.clone()) / highest,
+        None => noise,
+    }
+}
+
 /// Weighted squared error of the clean estimate at random noise levels, the first step given. With
 /// `beneath`, noise levels end where sampling begins, and there `beneath` lies under the noise.
 ///
@@ -134,18 +148,35 @@ pub(super) fn diffusion_loss(
         let values: Vec<f32> = sigmas.iter().map(|sigma| value(*sigma) as f32).collect();
         Tensor::from_data(TensorData::new(values, [batch, 1, 1, 1, 1]), &device)
     };
-    let mut noise = latents.random_like(Distribution::Normal(0.0, 1.0));
-    if let Some(beneath) = beneath {
-        // Of the straight path from the clean latents at 0 to these under noise at `highest`.
-        noise = noise + (beneath - latents.clone()) / highest;
-    }
-    let noisy = latents.clone() + noise * per_clip(&|sigma| sigma);
-    let from =
-        Conditioning { given: latents.clone().slice_dim(2, 0..1), hint, context, beneath: None };
+    let noise = latents.random_like(Distribution::Normal(0.0, 1.0));
+    // What lies beneath begins with the frame that the clip is painted from, which need not be true.
+    let given = beneath.as_ref().unwrap_or(&latents).clone().slice_dim(2, 0..1);
+    let away = away(&latents, noise, beneath, highest);
+    let noisy = latents.clone() + away * per_clip(&|sigma| sigma);
+    let from = Conditioning { given, hint, context, beneath: None };
     let levels: Vec<Vec<f64>> = sigmas.iter().map(|sigma| vec![*sigma]).collect();
     let estimate = vdm.denoise(&noisy, &levels, &from);
     let channels = vdm.vae.channel_weights();
     let shape = [1, channels.len(), 1, 1, 1];
     let channels = Tensor::<5>::from_data(TensorData::new(channels, shape), &device);
     ((estimate - latents).square() * channels * per_clip(&|sigma| loss_weight(sigma))).mean()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_ends_where_sampling_begins() {
+        let device = Device::flex();
+        let draw = || Tensor::<5>::random([1, 2, 3, 2, 2], Distribution::Normal(0.0, 1.0), &device);
+        let (latents, noise, beneath, highest) = (draw(), draw(), draw(), 0.5);
+        let error = |found: Tensor<5>, wanted: Tensor<5>| -> f32 {
+            (found - wanted).abs().max().into_scalar()
+        };
+        let from_coarse = away(&latents, noise.clone(), Some(beneath.clone()), highest);
+        let end = latents.clone() + from_coarse * highest;
+        assert!(error(end, beneath + noise.clone() * highest) < 1e-5);
+        assert_eq!(error(away(&latents, noise.clone(), None, highest), noise), 0.0);
+    }
 }

@@ -9,13 +9,13 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor};
-use rand::SeedableRng as _;
+use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::vae::scalar;
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
 use crate::dldm::{Dldm, DldmConfig};
-use crate::media::FrameSize;
+use crate::media::{FrameSize, last_frame};
 
 /// Share of the stage that trains encoder and decoder as a plain autoencoder.
 const AUTOENCODER_SHARE: f64 = 0.08;
@@ -28,6 +28,10 @@ const MOVING_WEIGHT: f32 = 12.0;
 const MOVING_THRESHOLD: f32 = 0.15;
 /// Share of the stage over which the motion head fades out.
 const MOTION_SHARE: f64 = 0.6;
+/// Share of the clips that begin where the painted clip before them ended.
+pub(super) const CARRIED_SHARE: f64 = 0.5;
+/// Share of the stage after which painted clips are fit to begin with.
+const CARRIED_AFTER: f64 = MOTION_SHARE;
 /// Cells of the map that the motion head predicts, along height and width.
 const MOTION_CELLS: [usize; 2] = [8, 12];
 
@@ -93,6 +97,10 @@ fn motion(video: &Tensor<5>) -> Tensor<3> {
 /// Trains the dLDM on clips of `size`. One that is `trained` skips what gets fresh weights started:
 /// plain autoencoding, squared errors, the motion head.
 ///
+/// A batch walks through as many episodes side by side, so that a clip can begin with what the
+/// decoder itself painted one iteration ago, as it will in a rollout. The true clip stays the
+/// target: the decoder learns to mend its own mistakes before they add up.
+///
 /// # Errors
 /// See [`TrainError`].
 #[expect(clippy::too_many_arguments, reason = "a stage is the sum of its settings")]
@@ -112,19 +120,27 @@ pub fn train(
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let pool = ClipPool::start(Subject::Tasks, size, seed * 1000, 12_000, 4 * batch);
     let mut gap = 0.0;
+    let mut places = vec![None; batch];
+    let mut ends: Option<Tensor<5>> = None;
     while !run.is_done() {
-        let clips = pool.sample(batch, &mut rng);
+        let clips = pool.walk(&mut places, &mut rng);
         let frames: Vec<_> = clips.iter().map(|clip| clip.frames.as_slice()).collect();
         let video = stack(&frames, &device);
-        let weight = moving_weight(&video);
         let progress = if trained { 1.0 } else { run.progress() };
-        let out = run.model.dldm.forward_train(video.clone());
+        let carried: Vec<bool> =
+            clips.iter().map(|clip| clip.step > 0 && rng.random_bool(CARRIED_SHARE)).collect();
+        let start = begin_with(video.clone().slice_dim(2, 0..1), ends.take(), &carried);
+        let weight = moving_weight(&video, &start);
+        let out = run.model.dldm.forward_train_from(start.clone(), video.clone());
         let motion_error = run.model.motion_error(out.codes.clone(), &video);
         let painted = if progress < AUTOENCODER_SHARE {
             run.model.dldm.autoencode(video.clone())
         } else {
             if run.iteration() % 20 == 0 {
-                gap = wrong_code_gap(&run.model.dldm, &video, &weight, &out);
+                gap = wrong_code_gap(&run.model.dldm, &video, start, &weight, &out);
+            }
+            if progress >= CARRIED_AFTER {
+                ends = Some(last_frame(out.recon.clone()).detach().clamp(-1.0, 1.0));
             }
             out.recon
         };
@@ -138,18 +154,31 @@ pub fn train(
     Ok(run.finish()?.dldm)
 }
 
-/// `1 + MOVING_WEIGHT` where a pixel differs from the first frame, `1` elsewhere.
+/// What each clip of a batch begins with: its end of `ends` where it is `carried`, else its own
+/// first frame.
+///
+/// # Shapes
+/// All are `[batch, 3, 1, height, width]`.
+fn begin_with(first: Tensor<5>, ends: Option<Tensor<5>>, carried: &[bool]) -> Tensor<5> {
+    let Some(ends) = ends else { return first };
+    let rows = carried.iter().enumerate().map(|(row, carried)| {
+        let from = if *carried { &ends } else { &first };
+        from.clone().narrow(0, row, 1)
+    });
+    Tensor::cat(rows.collect(), 0)
+}
+
+/// `1 + MOVING_WEIGHT` where a pixel differs from the frame the clip begins with, `1` elsewhere.
 ///
 /// # Shapes
 /// `[batch, 3, time, height, width]` to `[batch, 1, time, height, width]`.
-pub fn moving_weight(video: &Tensor<5>) -> Tensor<5> {
-    moving(video) * MOVING_WEIGHT + 1.0
+pub fn moving_weight(video: &Tensor<5>, start: &Tensor<5>) -> Tensor<5> {
+    moving(video, start) * MOVING_WEIGHT + 1.0
 }
 
-/// 1 where a pixel differs from the first frame in any channel, else 0.
-pub fn moving(video: &Tensor<5>) -> Tensor<5> {
-    let first = video.clone().slice_dim(2, 0..1);
-    let change = (video.clone() - first).abs().max_dim(1);
+/// 1 where a pixel differs from the frame the clip begins with in any channel, else 0.
+pub fn moving(video: &Tensor<5>, start: &Tensor<5>) -> Tensor<5> {
+    let change = (video.clone() - start.clone()).abs().max_dim(1);
     change.greater_elem(MOVING_THRESHOLD).float()
 }
 
@@ -158,6 +187,7 @@ pub fn moving(video: &Tensor<5>) -> Tensor<5> {
 fn wrong_code_gap(
     model: &Dldm,
     video: &Tensor<5>,
+    start: Tensor<5>,
     weight: &Tensor<5>,
     out: &crate::dldm::TrainOutput,
 ) -> f64 {
@@ -168,8 +198,7 @@ fn wrong_code_gap(
     let codes = out.codes.clone().inner();
     let rolled =
         Tensor::cat(vec![codes.clone().slice_dim(0, 1..batch), codes.slice_dim(0, 0..1)], 0);
-    let first = video.clone().inner().slice_dim(2, 0..1);
-    let wrong = model.valid().decode_from_frame(first, rolled);
+    let wrong = model.valid().decode_from_frame(start.inner(), rolled);
     let mask = weight.clone().inner() - 1.0;
     let error = |painted: Tensor<5>| {
         let squared = (painted - video.clone().inner()).square() * mask.clone();

@@ -314,3 +314,14 @@ impl Checks {
 fn ratio(error: f64, allowed: f64) -> f64 {
     if error == 0.0 { 0.0 } else { error / allowed }
 }
+
+/// Entry `i` of a stored stack.
+pub fn entry<const D: usize>(stack: &Tensor<D>, i: usize) -> Tensor<D> {
+    stack.clone().narrow(0, i, 1)
+}
+
+/// The values of a tensor, row-major.
+pub fn floats<const D: usize>(x: Tensor<D>) -> Result<Vec<f64>, Failure> {
+    let values: Vec<f32> = x.into_data().convert::<f32>().try_into_vec()?;
+    Ok(values.into_iter().map(f64::from).collect())
+}

@@ -9,9 +9,9 @@ use engine::vdm::{SampleRequest, grey_hint, legacy_noise};
 use serde_json::Value;
 
 use crate::Kind;
-use crate::case::{Case, Checks, Failure};
+use crate::case::{Case, Checks, Failure, floats};
 use crate::dldm::dldm_config;
-use crate::vdm::{floats, load_vdm, number, size};
+use crate::vdm::{load_vdm, number, size};
 
 pub fn kinds() -> Vec<Kind> {
     vec![Kind {

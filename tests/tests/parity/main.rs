@@ -10,6 +10,7 @@ mod case;
 mod chain;
 mod dldm;
 mod policy;
+mod schedule;
 mod training;
 mod vdm;
 
@@ -43,6 +44,7 @@ impl Kind {
 fn registry() -> Vec<Kind> {
     let mut kinds = dldm::kinds();
     kinds.extend(vdm::kinds());
+    kinds.extend(schedule::kinds());
     kinds.extend(policy::kinds());
     kinds.extend(chain::kinds());
     kinds.extend(training::kinds());

@@ -101,6 +101,9 @@ fn components_make_fresh_weights_an_autoencoder() {
     let fresh = tiny().init(&device);
     let before = largest(fresh.decode(fresh.encode(clip.clone())) - clip.clone());
     let begun = fresh.begin_with_components(clip.clone()).unwrap();
+    let weights = begun.channel_weights();
+    assert!((weights.iter().sum::<f32>() / 4.0 - 1.0).abs() < 1e-4, "{weights:?}");
+    assert!(weights[0] > weights[3], "the first component moves the most: {weights:?}");
     let after = largest(begun.decode(begun.encode(clip.clone())) - clip);
     assert!(before > 0.3 && after < 1e-2, "{before} {after}");
 }
