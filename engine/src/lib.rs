@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod craft;
 pub mod dldm;
 pub mod eval;
+mod flop;
 pub mod gpu;
 pub mod import;
 pub mod media;

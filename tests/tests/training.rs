@@ -142,7 +142,7 @@ fn every_stage_trains_and_their_pack_predicts_paints_and_is_measured() {
     let speed = eval::speed(&|| Pack::open(&folder), &chosen, 1).unwrap();
     assert!(speed.coarse_ratio > 0.0 && speed.refined_ratio.is_some_and(|ratio| ratio > 0.0));
     let counted = speed.networks.iter().filter_map(|n| n.gflop_per_second);
-    assert!(counted.clone().count() == 3 && counted.clone().all(|rate| rate > 0.0));
+    assert!(counted.clone().count() == 7 && counted.clone().all(|rate| rate > 0.0));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `bench`: how fast the pack computes here.
+//! `bench`: how fast the pack computes here, and how fast the window is there.
 
 use std::path::PathBuf;
 
@@ -16,6 +16,10 @@ pub struct Args {
     /// Where the networks run: auto, vulkan, metal, dx12 or cpu; give it again for another device
     #[arg(long = "device", value_name = "DEVICE", default_value = "auto")]
     devices: Vec<DeviceChoice>,
+    /// Also start the window, with a display, and time it to its first coarse clip
+    #[cfg(feature = "window")]
+    #[arg(long)]
+    window: bool,
     /// Runs of which the median counts
     #[arg(long, value_name = "N", default_value_t = 5)]
     repeats: usize,
@@ -35,8 +39,55 @@ pub fn run(args: &Args) -> Result<()> {
         table.devices.push(speed(&|| args.pack.open(), &chosen, args.repeats)?);
     }
     println!("{table}");
+    #[cfg(feature = "window")]
+    if args.window {
+        for device in &args.devices {
+            time_window(&args.pack, *device)?;
+        }
+    }
     if let Some(file) = &args.json {
         write_atomic(file, &serde_json::to_vec_pretty(&table)?)?;
+    }
+    Ok(())
+}
+
+/// Starts this program as a user would and prints when it says what has come.
+#[cfg(feature = "window")]
+fn time_window(pack: &PackSource, device: DeviceChoice) -> Result<()> {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    use std::process::{Command, Stdio};
+    use std::time::Instant;
+
+    use anyhow::Context as _;
+
+    use crate::studio::stopwatch::MOMENTS;
+
+    let program = std::env::current_exe().context("this program's own file cannot be found")?;
+    let started = Instant::now();
+    let mut child = Command::new(program)
+        .arg("--timed")
+        .args(["--pack", &pack.to_string(), "--device", &device.to_string()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("the window cannot be started")?;
+    let said = child.stdout.take().expect("its output was asked for just above");
+    println!("start of the window, engine on {device}");
+    let mut told = 0;
+    for line in BufReader::new(said).lines() {
+        let line = line.context("the window was not heard to its end")?;
+        if MOMENTS.get(told).is_some_and(|moment| *moment == line) {
+            println!("  {line:<33} {:>9.2} s", started.elapsed().as_secs_f64());
+            told += 1;
+        }
+    }
+    let mut complaint = String::new();
+    if let Some(mut errors) = child.stderr.take() {
+        errors.read_to_string(&mut complaint).ok();
+    }
+    let ended = child.wait().context("the window was not waited for to its end")?;
+    if !ended.success() || told < MOMENTS.len() {
+        bail!("the window did not come to its first clip: {}", complaint.trim());
     }
     Ok(())
 }

@@ -17,6 +17,9 @@ pub struct Args {
     pub frame: Option<PathBuf>,
     #[command(flatten)]
     pub engine: EngineArgs,
+    /// As `bench --window` starts it
+    #[arg(long, hide = true)]
+    pub timed: bool,
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -28,6 +31,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     match open_window(&args) {
         Ok(()) => Ok(()),
+        Err(reason) if args.timed => bail!("{reason}, so its start cannot be measured"),
         Err(reason) => {
             println!("{reason}: doing a rollout without a window");
             let is_codes =
@@ -64,12 +68,15 @@ fn open_window(args: &Args) -> Result<(), String> {
     if !has_display() {
         return Err("There is no display".to_owned());
     }
+    // What is timed must neither find nor leave anything of the user's.
+    let kept = |path: Option<PathBuf>| path.filter(|_| !args.timed);
     studio::run(StudioOptions {
         frame: args.frame.clone(),
         pack: args.engine.pack.clone(),
         device: args.engine.device,
-        settings: Settings::default_path(),
-        sessions: data_folder().map(|folder| folder.join("sessions")),
+        settings: kept(Settings::default_path()),
+        sessions: kept(data_folder().map(|folder| folder.join("sessions"))),
+        timed: args.timed,
     })
     .map_err(|error| format!("There is no display to open a window on ({error:#})"))
 }

@@ -17,6 +17,7 @@ mod obstacles;
 mod play;
 pub mod player;
 pub mod session;
+pub mod stopwatch;
 pub mod toasts;
 pub mod world;
 
@@ -48,6 +49,7 @@ use map::ClipRef;
 use model::{Action, Model, PackState};
 use player::Marks;
 use session::Session;
+use stopwatch::Timed;
 use world::{Drawing, Drawn};
 
 /// Starting frames in the gallery, for each task.
@@ -67,6 +69,8 @@ pub struct StudioOptions {
     pub settings: Option<PathBuf>,
     /// Folder in which rollouts are kept while they grow; `None` keeps none.
     pub sessions: Option<PathBuf>,
+    /// Make one clip, say when, and close: see [`stopwatch`].
+    pub timed: bool,
 }
 
 /// What the window is made of.
@@ -343,14 +347,18 @@ pub fn run(options: StudioOptions) -> anyhow::Result<()> {
         renderer: eframe::Renderer::Wgpu,
         ..eframe::NativeOptions::default()
     };
-    let create = move |cc: &eframe::CreationContext<'_>| -> Result<Box<dyn eframe::App>, _> {
+    let create = move |cc: &eframe::CreationContext<'_>| {
         let (for_engine, for_drawing) = (cc.egui_ctx.clone(), cc.egui_ctx.clone());
         let worker = Worker::spawn(options.device, move || for_engine.request_repaint());
         let parts = Parts {
             engine: Box::new(worker),
             drawing: Drawing::start(CraftWorld, move || for_drawing.request_repaint()),
         };
-        Ok(Box::new(Studio::new(cc, parts, options)) as Box<dyn eframe::App>)
+        let timed = options.timed;
+        let studio = Studio::new(cc, parts, options);
+        let app: Box<dyn eframe::App> =
+            if timed { Box::new(Timed::new(studio)) } else { Box::new(studio) };
+        Ok(app)
     };
     eframe::run_native("VideoWorld Studio", native, Box::new(create))
         .map_err(|error| anyhow::anyhow!("{error}"))

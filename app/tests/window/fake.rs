@@ -80,6 +80,7 @@ pub struct FakeEngine(pub Shared);
 /// A window that remembers nothing.
 pub fn options() -> StudioOptions {
     StudioOptions {
+        timed: false,
         frame: None,
         pack: PackSource::Embedded,
         device: DeviceChoice::Cpu,

@@ -42,8 +42,9 @@ pub struct DldmConfig {
     /// token. The release's has none and must tell tokens apart by their content, which takes far
     /// longer to learn.
     pub decoder_places: Option<usize>,
-    /// Whether the decoder predicts the change from the first frame instead of the video.
-    pub residual_from_first_frame: bool,
+    /// Whether the decoder paints over the first frame, and with it a mask of how much of that
+    /// frame is covered, instead of the whole video.
+    pub covers_first_frame: bool,
 }
 
 impl DldmConfig {
@@ -64,7 +65,7 @@ impl DldmConfig {
             attention_resolutions: vec![32],
             standardize_z: false,
             decoder_places: None,
-            residual_from_first_frame: false,
+            covers_first_frame: false,
         }
     }
 
@@ -80,7 +81,7 @@ impl DldmConfig {
             resolution: 512,
             standardize_z: true,
             decoder_places: Some(5),
-            residual_from_first_frame: true,
+            covers_first_frame: true,
             ..Self::videoworld2()
         }
     }

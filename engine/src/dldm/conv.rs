@@ -5,9 +5,10 @@
 //! `k` frames stacked along the channels.
 
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
+
+use crate::flop::conv2d;
 
 /// Weight and bias of a convolution.
 #[derive(Module, Debug)]

@@ -8,14 +8,15 @@ use burn::tensor::{Device, Tensor};
 use super::attention::{CrossAttention, SelfAttention};
 use super::config::DldmConfig;
 use super::conv::{CausalConv3dConfig, FactorizedConv, factorized_conv, run_factorized};
+use super::cover::Cover;
 use super::norm::CausalNormalize;
 use super::patcher::HaarPatcher;
 use super::resample::HybridUpsample;
 use super::resnet::ResnetBlock;
 
 const IMAGE_CHANNELS: usize = 3;
-/// Scale of the last layer's fresh weights when the network predicts a change: near "no change".
-const RESIDUAL_GAIN: f64 = 0.05;
+/// Scale of the last layers' fresh weights when the network covers the first frame: near nothing.
+const COVER_GAIN: f64 = 0.05;
 
 /// Attention to the codes, within frames, and along time.
 type CodeAttention = (CrossAttention, SelfAttention, SelfAttention);
@@ -98,6 +99,8 @@ pub struct Decoder {
     up: Vec<UpLevel>,
     norm_out: CausalNormalize,
     conv_out: FactorizedConv,
+    /// Where the decoder paints over the first frame.
+    cover: Option<Cover>,
     places: Option<Places>,
     num_queries: usize,
     #[module(skip)]
@@ -130,11 +133,16 @@ impl Decoder {
         let mut up: Vec<UpLevel> = up.collect();
         up.reverse();
 
-        let mut conv_out = factorized_conv(channels, patched, device);
-        if config.residual_from_first_frame {
-            let last = CausalConv3dConfig::new(patched, patched, [3, 1, 1]);
-            conv_out[1] = CausalConv3dConfig { gain: RESIDUAL_GAIN, ..last }.init(device);
-        }
+        let faint = |out: usize| {
+            let mut conv = factorized_conv(channels, out, device);
+            let last = CausalConv3dConfig::new(out, out, [3, 1, 1]);
+            conv[1] = CausalConv3dConfig { gain: COVER_GAIN, ..last }.init(device);
+            conv
+        };
+        let (conv_out, cover) = match config.covers_first_frame {
+            true => (faint(patched), Some(Cover::new(channels, config.patch_size, faint, device))),
+            false => (factorized_conv(channels, patched, device), None),
+        };
         Self {
             conv_in: factorized_conv(config.z_channels, width, device),
             mid: Middle {
@@ -145,6 +153,7 @@ impl Decoder {
             up,
             norm_out: CausalNormalize::per_frame(channels, device),
             conv_out,
+            cover,
             places: config
                 .decoder_places
                 .map(|steps| Places::new(steps, config.num_queries, width, device)),
@@ -160,14 +169,29 @@ impl Decoder {
     /// # Shapes
     /// - features: `[batch, step, channel, height, width]`; only the first step is used
     /// - tokens: `[batch, token, z channel, 1, 1]`
+    /// - frame: `[batch, 3, 1, height, width]`, the first one; only looked at, and then needed,
+    ///   where the decoder paints over it
     /// - result: `[batch, 3, frame, height, width]`
-    pub fn forward(&self, features: Tensor<5>, tokens: Tensor<5>) -> Tensor<5> {
+    pub fn forward(
+        &self,
+        features: Tensor<5>,
+        tokens: Tensor<5>,
+        frame: Option<Tensor<5>>,
+    ) -> Tensor<5> {
         let steps = tokens.dims()[1] / self.num_queries + 1;
-        self.continue_from(features.narrow(1, 0, 1).repeat_dim(1, steps), tokens)
+        self.continue_from(features.narrow(1, 0, 1).repeat_dim(1, steps), tokens, frame)
     }
 
     /// [`Decoder::forward`] from a state for each step, as many as the tokens make.
-    pub fn continue_from(&self, state: Tensor<5>, tokens: Tensor<5>) -> Tensor<5> {
+    ///
+    /// # Panics
+    /// When it paints over the first frame and there is none.
+    pub fn continue_from(
+        &self,
+        state: Tensor<5>,
+        tokens: Tensor<5>,
+        frame: Option<Tensor<5>>,
+    ) -> Tensor<5> {
         let context = run_factorized(&self.conv_in, tokens);
         let [batch, num_tokens, width, _, _] = context.dims();
         let context: Tensor<3> = context.reshape([batch, num_tokens, width]);
@@ -187,7 +211,16 @@ impl Decoder {
         let x = attend(&self.mid.attn_1, self.mid.block_1.forward(x), &context);
         let x = self.mid.block_2.forward(x);
         let x = self.up.iter().rev().fold(x, |x, level| level.forward(x, &context));
-        let x = run_factorized(&self.conv_out, silu(self.norm_out.forward(x)));
-        self.patcher.unpatch(x)
+        let x = silu(self.norm_out.forward(x));
+        let paint = self.patcher.unpatch(run_factorized(&self.conv_out, x.clone()));
+        match &self.cover {
+            Some(cover) => {
+                let frame = frame.expect(
+                    "this model paints over the first frame: use decode_from_frame, not decode",
+                );
+                cover.lay(frame, x, paint, &self.patcher)
+            }
+            None => paint,
+        }
     }
 }

@@ -11,6 +11,7 @@
 pub mod attention;
 pub mod config;
 pub mod conv;
+mod cover;
 pub mod losses;
 pub mod norm;
 pub mod patcher;

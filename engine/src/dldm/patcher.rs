@@ -19,6 +19,11 @@ impl HaarPatcher {
         Self { patch_size }
     }
 
+    /// Bands a channel; the first holds means.
+    pub fn bands(&self) -> usize {
+        self.patch_size.pow(3)
+    }
+
     /// Wavelet coefficients of a video whose first frame stands for `patch_size` equal ones.
     ///
     /// # Shapes

@@ -86,9 +86,9 @@ fn running_statistics_are_saved_with_the_weights() {
 }
 
 #[test]
-fn a_fresh_model_that_predicts_the_change_nearly_repeats_the_first_frame() {
+fn a_fresh_model_that_covers_the_first_frame_nearly_repeats_it() {
     let device = Device::flex();
-    let model = model(&DldmConfig { residual_from_first_frame: true, ..tiny() }, &device);
+    let model = model(&DldmConfig { covers_first_frame: true, ..tiny() }, &device);
     let video = clips(&device);
     let frame = video.clone().narrow(2, 0, 1);
     let codes = model.quantize(model.encode(video.clone()).z).codes;

@@ -52,7 +52,6 @@ pub struct Dldm {
     standardize: Option<Standardize>,
     #[module(skip)]
     fsq: Fsq,
-    residual_from_first_frame: bool,
 }
 
 impl Dldm {
@@ -69,7 +68,6 @@ impl Dldm {
                 .standardize_z
                 .then(|| Standardize::new(dimensions, config.num_queries, device)),
             fsq: Fsq::new(&config.levels),
-            residual_from_first_frame: config.residual_from_first_frame,
         }
     }
 
@@ -118,14 +116,10 @@ impl Dldm {
     /// - result: `[batch, 3, 1 + patch_size * token / num_queries, height, width]`
     ///
     /// # Panics
-    /// When the network predicts the change from the first frame: it then needs that frame, see
+    /// When the network paints over the first frame: it then needs that frame, see
     /// [`Dldm::decode_from_frame`].
     pub fn decode(&self, features: Tensor<5>, codes: Tensor<3>) -> Tensor<5> {
-        assert!(
-            !self.residual_from_first_frame,
-            "this model predicts the change from the first frame: use decode_from_frame"
-        );
-        self.decode_output(features.swap_dims(1, 2), codes)
+        self.decode_output(features.swap_dims(1, 2), codes, None)
     }
 
     /// The video that codes make of a scene, given by its first frame.
@@ -135,7 +129,7 @@ impl Dldm {
     /// - result: as in [`Dldm::decode`]
     pub fn decode_from_frame(&self, frame: Tensor<5>, codes: Tensor<3>) -> Tensor<5> {
         let features = self.encoder.features(frame.clone());
-        self.complete(frame, self.decode_output(features, codes))
+        self.decode_output(features, codes, Some(frame))
     }
 
     /// Tokens for the cross-attention of the diffusion model.
@@ -192,8 +186,7 @@ impl Dldm {
             Some(start) => (start.clone(), self.encoder.features(start)),
             None => (frame, features.clone()),
         };
-        let output = self.decode_output(scene, to_decoder(codes.clone()));
-        let recon = self.complete(frame, output);
+        let recon = self.decode_output(scene, to_decoder(codes.clone()), Some(frame));
         TrainOutput { features: features.swap_dims(1, 2), z, codes, indices, recon }
     }
 
@@ -207,8 +200,7 @@ impl Dldm {
         let [batch, steps, ..] = features.dims();
         let (dimensions, queries) = (self.fsq.dimensions(), self.decoder.num_queries());
         let silence = Tensor::zeros([batch, dimensions, (steps - 1) * queries], &features.device());
-        let output = self.decoder.continue_from(features, self.code_tokens(silence));
-        self.complete(frame, output)
+        self.decoder.continue_from(features, self.code_tokens(silence), Some(frame))
     }
 
     /// `[batch, step, channel, height, width]` to `[batch, dimension, token]`.
@@ -226,14 +218,12 @@ impl Dldm {
     }
 
     /// Features are `[batch, step, channel, height, width]` here.
-    fn decode_output(&self, features: Tensor<5>, codes: Tensor<3>) -> Tensor<5> {
-        self.decoder.forward(features, self.code_tokens(codes))
-    }
-
-    fn complete(&self, frame: Tensor<5>, output: Tensor<5>) -> Tensor<5> {
-        match self.residual_from_first_frame {
-            true => output + frame,
-            false => output,
-        }
+    fn decode_output(
+        &self,
+        features: Tensor<5>,
+        codes: Tensor<3>,
+        frame: Option<Tensor<5>>,
+    ) -> Tensor<5> {
+        self.decoder.forward(features, self.code_tokens(codes), frame)
     }
 }

@@ -8,6 +8,7 @@ use burn::tensor::{Distribution, Tensor};
 use serde::Serialize;
 
 use super::{EvalError, unseen};
+use crate::flop::of_convolutions;
 use crate::gpu::Chosen;
 use crate::media::{self, FrameSize};
 use crate::memory::{self, human};
@@ -48,8 +49,8 @@ pub struct DeviceSpeed {
 pub struct NetworkSpeed {
     pub name: &'static str,
     pub milliseconds: f64,
-    /// Multiplications and additions a second, where they are counted: in linear layers and
-    /// attention.
+    /// Multiplications and additions a second: of the convolutions of dLDM and video VAE, of the
+    /// linear layers and attention of the transformers.
     pub gflop_per_second: Option<f64>,
     /// What it needed beside weights and what was estimated, bytes; where both are known.
     pub working: Option<Working>,
@@ -237,18 +238,18 @@ fn networks(
     let small = noise(frames, manifest.coarse_size);
     let codes = networks.codes(&vec![0; manifest.codes_per_clip()]);
     let dldm = &networks.dldm;
-    measure("dLDM encoder, a clip", "", None, &|| wait(&dldm.encode(small.clone()).z));
+    let encode = || wait(&dldm.encode(small.clone()).z);
+    measure("dLDM encoder, a clip", "", Some(of_convolutions(encode)), &encode);
     let first = small.clone().narrow(2, 0, 1);
-    measure("dLDM decoder, a clip", "coarse video", None, &|| {
-        wait(&dldm.decode_from_frame(first.clone(), codes.clone()));
-    });
+    let decode = || wait(&dldm.decode_from_frame(first.clone(), codes.clone()));
+    measure("dLDM decoder, a clip", "coarse video", Some(of_convolutions(decode)), &decode);
     if let Some(vdm) = &networks.vdm {
         let video = noise(frames, manifest.frame_size);
         let latents = vdm.vae.encode(video.clone());
-        measure("video VAE encoder, a clip", "", None, &|| wait(&vdm.vae.encode(video.clone())));
-        measure("video VAE decoder, a clip", "decoding", None, &|| {
-            wait(&vdm.vae.decode(latents.clone()));
-        });
+        let encode = || wait(&vdm.vae.encode(video.clone()));
+        measure("video VAE encoder, a clip", "", Some(of_convolutions(encode)), &encode);
+        let decode = || wait(&vdm.vae.decode(latents.clone()));
+        measure("video VAE decoder, a clip", "decoding", Some(of_convolutions(decode)), &decode);
         let tokens = dldm.connect(codes.clone());
         let condition =
             || vdm.conditioning(video.clone().narrow(2, 0, 1), small.clone(), tokens.clone());

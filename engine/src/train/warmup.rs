@@ -29,7 +29,7 @@ const MOVING_THRESHOLD: f32 = 0.15;
 /// Share of the stage over which the motion head fades out.
 const MOTION_SHARE: f64 = 0.6;
 /// Share of the clips that begin where the painted clip before them ended.
-pub(super) const CARRIED_SHARE: f64 = 0.5;
+pub(super) const CARRIED_SHARE: f64 = 0.8;
 /// Share of the stage after which painted clips are fit to begin with.
 const CARRIED_AFTER: f64 = MOTION_SHARE;
 /// Cells of the map that the motion head predicts, along height and width.

@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 
 use burn::module::Module;
+use burn::tensor::module::max_pool2d;
+use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +18,11 @@ use crate::media::{FrameSize, resize_bilinear};
 
 /// Noise level that given frames are said to have.
 const SIGMA_OF_GIVEN: f64 = 1e-4;
+
+/// Changes of a coarse pixel, on the scale -1..=1, up to which the frame's details stay whole and
+/// from which on they are gone. Of five pairs the one with the best SSIM on 80 unseen frames.
+const STILL: f32 = 0.1;
+const MOVED: f32 = 0.3;
 
 /// Configuration of a [`Vdm`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -251,12 +258,25 @@ impl Vdm {
     }
 }
 
-/// The change that a coarse video shows, on a frame as sharp as it is: what rests need not be
-/// painted anew. `frame` is `[batch, 3, 1, height, width]`, `coarse` `[batch, 3, frames, any, any]`.
+/// A coarse video, as sharp as the frame it begins with wherever it shows no change: what rests
+/// need not be painted anew. Where it does change, the frame's details would be those of what was
+/// there before.
+///
+/// # Shapes
+/// `frame` `[batch, 3, 1, height, width]`, `coarse` `[batch, 3, frames, any, any]`
 pub fn changed_frame(frame: Tensor<5>, coarse: Tensor<5>) -> Tensor<5> {
     let size = FrameSize::of_video(&frame);
     let start = coarse.clone().narrow(2, 0, 1);
-    (frame + resize_bilinear(coarse - start, size)).clamp(-1.0, 1.0)
+    let change = (coarse.clone() - start.clone()).abs().max_dim(1);
+    let [batch, _, frames, height, width] = change.dims();
+    // A pixel beside one that changes may belong to the same edge.
+    let options = MaxPoolOptions::new([3, 3]).with_stride([1, 1]).with_padding([1, 1]);
+    let change = max_pool2d(change.reshape([batch * frames, 1, height, width]), options);
+    let change: Tensor<5> = change.reshape([batch, 1, frames, height, width]);
+    let rests = ((-change + MOVED) / (MOVED - STILL)).clamp(0.0, 1.0);
+    let details = frame - resize_bilinear(start, size);
+    let painted = resize_bilinear(coarse, size) + resize_bilinear(rests, size) * details;
+    painted.clamp(-1.0, 1.0)
 }
 
 /// One step of the sampler on tensors of any shape.
@@ -375,6 +395,24 @@ mod tests {
         });
         means.sort_by(f32::total_cmp);
         assert!(means[0] < -2.5 && means[1] > 2.5, "{means:?}");
+    }
+
+    #[test]
+    fn details_stay_where_the_coarse_video_rests_and_go_where_it_changes() {
+        let device = Device::flex();
+        let frame = random([1, 3, 1, 16, 24], &device).clamp(-0.5, 0.5);
+        let still = Tensor::<5>::zeros([1, 3, 1, 8, 12], &device);
+        let moved = still.clone().slice_fill([0..1, 0..3, 0..1, 0..8, 6..12], 0.8);
+        let painted =
+            changed_frame(frame.clone(), Tensor::cat(vec![still.clone(), still, moved], 2));
+        let error = |found: Tensor<5>, wanted: Tensor<5>| -> f32 {
+            (found - wanted).abs().max().into_scalar()
+        };
+        assert!(error(painted.clone().narrow(2, 1, 1), frame.clone()) < 1e-6);
+        let last = painted.narrow(2, 2, 1);
+        let (left, right) = (last.clone().narrow(4, 0, 8), last.narrow(4, 14, 10));
+        assert!(error(left, frame.narrow(4, 0, 8)) < 1e-6, "nothing moves there");
+        assert!(error(right.clone(), Tensor::full([1, 3, 1, 16, 10], 0.8, &device)) < 1e-6);
     }
 
     #[test]

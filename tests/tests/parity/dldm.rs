@@ -302,7 +302,7 @@ pub fn dldm_config(config: &Value) -> Result<DldmConfig, Failure> {
         attention_resolutions: levels(&config["attn_resolutions"])?,
         standardize_z: false,
         decoder_places: None,
-        residual_from_first_frame: false,
+        covers_first_frame: false,
     };
     if ours.feature_channels() != size("encoder_out_dim")? {
         return Err("encoder_out_dim is not the width of the innermost level".into());

@@ -7,11 +7,11 @@
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
-use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
 use super::stream::Stream;
+use crate::flop::conv2d;
 
 /// Uniform within one over the root of the fan-in, the reference's default.
 pub(super) fn conv_initializer() -> Initializer {

@@ -1,0 +1,122 @@
+//! Painting over the first frame: a mask of what is covered, and colours picked from the frame.
+//!
+//! Not part of the reference, whose decoder paints every pixel anew and had the training for it.
+//! Adding paint to the first frame cannot wipe out its edges, as paint is blurred by nature: a block
+//! that was taken away leaves its outline. Under a mask it is gone. And what appears has colours
+//! that the frame shows elsewhere, a block's at its old place, the back of a paper at a curled
+//! corner: they are looked up instead of being carried through every layer.
+
+use std::f32::consts::PI;
+
+use burn::module::{Initializer, Module, Param};
+use burn::tensor::activation::{sigmoid, silu, softmax};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::conv::{
+    CausalConv3d, CausalConv3dConfig, FactorizedConv, pointwise_conv, run_factorized,
+};
+use super::patcher::HaarPatcher;
+
+/// Subtracted from the logit of the mask: fresh weights leave the first frame in sight.
+const MASK_BIAS: f32 = 3.0;
+/// Channels in which queries and keys of the colours meet.
+const KEY_CHANNELS: usize = 32;
+/// Channels that say where in the frame a key lies.
+const PLACE_CHANNELS: usize = 6;
+/// Pixels of the frame along an edge whose mean is one colour to pick.
+const COLOUR_EDGE: usize = 2;
+const IMAGE_CHANNELS: usize = 3;
+
+/// What a decoder lays its paint over the first frame with.
+#[derive(Module, Debug)]
+pub struct Cover {
+    mask: FactorizedConv,
+    query: CausalConv3d,
+    key_in: CausalConv3d,
+    key_out: CausalConv3d,
+    /// How much of the picked colour shows under the paint.
+    strength: Param<Tensor<1>>,
+}
+
+impl Cover {
+    /// For decoder features of so many `channels`; `faint` makes convolutions that say little.
+    pub fn new(
+        channels: usize,
+        patch_size: usize,
+        faint: impl Fn(usize) -> FactorizedConv,
+        device: &Device,
+    ) -> Self {
+        let key_in = CausalConv3dConfig {
+            stride: COLOUR_EDGE,
+            ..CausalConv3dConfig::new(IMAGE_CHANNELS + PLACE_CHANNELS, KEY_CHANNELS, [1, 3, 3])
+        };
+        Self {
+            mask: faint(patch_size.pow(3)),
+            query: pointwise_conv(channels, KEY_CHANNELS, device),
+            key_in: key_in.init(device),
+            key_out: pointwise_conv(KEY_CHANNELS, KEY_CHANNELS, device),
+            strength: Initializer::Ones.init([1], device),
+        }
+    }
+
+    /// The video of `paint` laid over `frame`.
+    ///
+    /// # Shapes
+    /// - frame: `[batch, 3, 1, height, width]`, features: `[batch, step, channel, cell, cell]`
+    /// - paint and result: `[batch, 3, frame, height, width]`
+    pub fn lay(
+        &self,
+        frame: Tensor<5>,
+        features: Tensor<5>,
+        paint: Tensor<5>,
+        patcher: &HaarPatcher,
+    ) -> Tensor<5> {
+        let mask = run_factorized(&self.mask, features.clone());
+        let mask = sigmoid(patcher.unpatch(mask) - MASK_BIAS);
+        let picked = self.pick(&frame, features);
+        let [batch, steps, channels, rows, columns] = picked.dims();
+        let details = [batch, steps, channels * (patcher.bands() - 1), rows, columns];
+        let details = Tensor::zeros(details, &picked.device());
+        let colour = patcher.unpatch(Tensor::cat(vec![picked, details], 2));
+        let strength = self.strength.val().unsqueeze_dims(&[0, 1, 2, 3]);
+        frame * (-mask.clone() + 1.0) + mask * colour * strength + paint
+    }
+
+    /// The colour of `frame` that each cell of the features asks for,
+    /// `[batch, step, 3, cell, cell]`.
+    fn pick(&self, frame: &Tensor<5>, features: Tensor<5>) -> Tensor<5> {
+        let [batch, channels, _, height, width] = frame.dims();
+        let placed = Tensor::cat(vec![frame.clone(), places(batch, height, width, frame)], 1);
+        let keys = self.key_out.forward(silu(self.key_in.forward(placed.swap_dims(1, 2))));
+        let [_, _, _, key_rows, key_columns] = keys.dims();
+        let count = key_rows * key_columns;
+        let keys: Tensor<3> = keys.reshape([batch, KEY_CHANNELS, count]);
+
+        let edge = COLOUR_EDGE;
+        let split = [batch * channels, key_rows, edge, key_columns * edge];
+        let rows: Tensor<4> = frame.clone().reshape(split).mean_dim(2);
+        let colours: Tensor<4> = rows.reshape([batch, channels, count, edge]).mean_dim(3);
+        let colours: Tensor<3> = colours.reshape([batch, channels, count]);
+
+        let queries = self.query.forward(features);
+        let [_, steps, _, rows, columns] = queries.dims();
+        let queries = queries.permute([0, 1, 3, 4, 2]);
+        let queries: Tensor<3> = queries.reshape([batch, steps * rows * columns, KEY_CHANNELS]);
+        let scores = queries.matmul(keys) / (KEY_CHANNELS as f32).sqrt();
+        let picked = softmax(scores, 2).matmul(colours.swap_dims(1, 2));
+        let picked: Tensor<5> = picked.reshape([batch, steps, rows, columns, channels]);
+        picked.permute([0, 1, 4, 2, 3])
+    }
+}
+
+/// Where every pixel lies, from -1 to 1 and around a circle, `[batch, 6, 1, height, width]`.
+fn places(batch: usize, height: usize, width: usize, like: &Tensor<5>) -> Tensor<5> {
+    let at = |i: usize, of: usize| (2 * i + 1) as f32 / of as f32 - 1.0;
+    let mut values = Vec::with_capacity(PLACE_CHANNELS * height * width);
+    for way in [|v: f32| v, |v: f32| (PI * v).sin(), |v: f32| (PI * v).cos()] {
+        values.extend((0..height).flat_map(|y| (0..width).map(move |_| way(at(y, height)))));
+        values.extend((0..height).flat_map(|_| (0..width).map(|x| way(at(x, width)))));
+    }
+    let values = TensorData::new(values, [1, PLACE_CHANNELS, 1, height, width]);
+    Tensor::<5>::from_data(values, &like.device()).repeat_dim(0, batch)
+}
