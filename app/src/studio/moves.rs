@@ -29,8 +29,7 @@ impl Studio {
     pub(super) fn after_move(&mut self) {
         self.model.view.selected = None;
         self.model.view.alternatives = None;
-        // What the window began for another place is not what is needed now.
-        self.give_way();
+        self.leave_other_places();
         if let Some(node) = self.model.session.as_ref().map(Session::current) {
             self.fetch(node);
         }
@@ -273,13 +272,20 @@ impl Studio {
         if ends && at_end {
             session.seek(0);
         }
-        self.run_player();
         // A part that is marked is played as it is.
         let marked = self.model.player.marks.get(Mark::Out).is_some();
-        self.model.player.to_the_end = !ends && !marked;
-        if self.model.player.to_the_end {
-            self.set_paused(false);
+        if ends || marked {
+            self.run_player();
+        } else {
+            self.play_to_the_end();
         }
+    }
+
+    /// Plays, and predicts what the task lacks.
+    pub(super) fn play_to_the_end(&mut self) {
+        self.run_player();
+        self.model.player.to_the_end = true;
+        self.set_paused(false);
     }
 
     /// Plays what is painted in one direction; faster if it plays that way already.
