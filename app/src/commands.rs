@@ -227,9 +227,10 @@ impl Command {
             }
             Self::OpenFrame => ("Open picture…", "Start from a picture of your own"),
             Self::OpenSession => ("Open session…", "Go on with a rollout that was saved"),
-            Self::RestoreSession => {
-                ("Restore last session", "Go on with the rollout of the last time and what it lacked")
-            }
+            Self::RestoreSession => (
+                "Restore last session",
+                "Go on with the rollout of the last time and what it lacked",
+            ),
             Self::SaveSession => {
                 ("Save session…", "Write the rollout and its starting frame into one file")
             }
@@ -251,9 +252,10 @@ impl Command {
             Self::NextTheme => ("Next theme", "Dark, light, high contrast"),
             Self::Palette => ("Search commands", "Find a command by its name"),
             Self::Keys => ("Show keys", "All keys at a glance"),
-            Self::VerifyDevice => {
-                ("Verify device", "Compare what the device computes with the processor, part by part")
-            }
+            Self::VerifyDevice => (
+                "Verify device",
+                "Compare what the device computes with the processor, part by part",
+            ),
             Self::RestartEngine => {
                 ("Restart engine", "Start the worker again; the rollout is kept")
             }

@@ -9,8 +9,8 @@ use engine::media::{self, Clip, Fit, Frame};
 use engine::memory::{self, Budget, human};
 use engine::pack::{Estimate, Job, Pack, Residence};
 use engine::rollout::{
-    ClipCache, ClipKey, NewClip, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling, Session,
-    Unfinished, code_strip, map_picture,
+    ClipCache, ClipKey, NewClip, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling,
+    Session, Unfinished, code_strip, map_picture,
 };
 
 use super::engine_args::{EngineArgs, load};

@@ -70,9 +70,8 @@ fn entries(model: &Model) -> Vec<Entry> {
         state: state(model, job, running == Some(job.id)),
         cancel: Action::CancelJob(job.id),
     });
-    let waits = |pending: &Pending| {
-        pending.job().is_none_or(|kind| model.jobs.of_kind(kind).is_none())
-    };
+    let waits =
+        |pending: &Pending| pending.job().is_none_or(|kind| model.jobs.of_kind(kind).is_none());
     let pending = model.pending().into_iter().filter(waits).filter_map(|pending| {
         Some(Entry {
             title: name(model, pending)?,

@@ -53,7 +53,8 @@ fn table(ui: &mut Ui, theme: &Theme, verified: &Verified) {
 }
 
 fn show_row(ui: &mut Ui, theme: &Theme, row: &Row) {
-    let error = if row.value.is_finite() { format!("{:.0e}", row.value) } else { "no number".into() };
+    let error =
+        if row.value.is_finite() { format!("{:.0e}", row.value) } else { "no number".into() };
     let allowed = match row.floor {
         Some(Floor::AtMost(most)) => format!("{most:.0e}"),
         Some(Floor::AtLeast(_)) | None => String::new(),

@@ -171,7 +171,7 @@ impl Studio {
                 session.view_mut(node).candidates_given_up = true;
             }
             JobKind::Coarse(node) if !gave_way => session.view_mut(node).coarse_given_up = true,
-            JobKind::Recall => session.forget_recalled(),
+            JobKind::Recall if gave_way => session.forget_recalled(),
             JobKind::Extend { parent } => {
                 self.model.player.to_the_end = false;
                 if self.waiting_for == Some(parent) {

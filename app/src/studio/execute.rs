@@ -15,6 +15,7 @@ use super::keeper::Kept;
 use super::map::MapColour;
 use super::model::{Action, Compare, Overlay, PackState, Waiting};
 use super::player::{Mark, Marks};
+use super::queue::Pending;
 use super::session::{Picture, Session};
 use crate::codes::{Recorded, names};
 use crate::commands::{CANDIDATES, Command};
@@ -239,7 +240,9 @@ impl Studio {
     fn cancel_all(&mut self) {
         self.user_acts();
         self.model.jobs.hold_background = true;
-        for pending in self.model.pending() {
+        // Coarse clips are asked for again by going to them.
+        let pending = self.model.pending().into_iter();
+        for pending in pending.filter(|pending| !matches!(pending, Pending::Coarse(_))) {
             self.cancel_pending(pending);
         }
         self.engine.cancel_all();

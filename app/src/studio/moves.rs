@@ -30,7 +30,9 @@ impl Studio {
         self.model.view.selected = None;
         self.model.view.alternatives = None;
         self.leave_other_places();
-        if let Some(node) = self.model.session.as_ref().map(Session::current) {
+        if let Some(session) = &mut self.model.session {
+            let node = session.current();
+            session.want_coarse(node);
             self.fetch(node);
         }
     }
@@ -209,7 +211,9 @@ impl Studio {
             return;
         };
         for node in session.line() {
-            session.view_mut(node).refine_given_up = false;
+            let view = session.view_mut(node);
+            view.refine_given_up = false;
+            view.coarse_given_up = false;
         }
         self.set_paused(false);
     }

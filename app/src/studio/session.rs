@@ -189,6 +189,15 @@ impl Session {
         &mut self.views[node.0 as usize]
     }
 
+    /// Who goes to a clip wants to see it, even if painting it was given up.
+    pub fn want_coarse(&mut self, node: NodeId) {
+        if !self.view(node).is_painted() {
+            for node in self.rollout.line(node) {
+                self.view_mut(node).coarse_given_up = false;
+            }
+        }
+    }
+
     /// The disk is asked again for refined clips that are not there.
     pub fn forget_recalled(&mut self) {
         for view in self.views.iter_mut().filter(|view| !view.is_refined()) {

@@ -152,9 +152,8 @@ pub fn verified() -> Verified {
         ("diffusion model at noise 1", 0.03),
         ("policy", 2e-5),
     ];
-    let rows = parts.map(|(part, error)| {
-        Row::new(part, Unit::Ratio, error).floor(Floor::AtMost(2e-3))
-    });
+    let rows =
+        parts.map(|(part, error)| Row::new(part, Unit::Ratio, error).floor(Floor::AtMost(2e-3)));
     let wrong = rows.iter().filter(|row| row.reached == Some(false));
     let wrong = wrong.map(|row| row.measure.clone()).collect();
     let title = "Largest error over largest value, test device against the processor".to_owned();

@@ -140,7 +140,7 @@ fn what_was_not_finished_is_offered_after_a_crash_and_gone_on_with() {
     wait_for_offer(&mut next);
     next.get_by_label_contains("2 clips, 1 of them still to refine");
     next.get_by_label("Restore last session").click();
-    next.run_steps(2);
+    next.run_steps(4);
     let session = next.state().model().session.as_ref().unwrap();
     let first = session.line()[0];
     assert!(session.view(first).is_refined(), "it is shown at once");

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 
 use super::{
-    Candidate, ClipCache, ClipKey, ClipQuality, ClipStore, CodePrediction, HostVideo, Models, PackSummary,
-    Path, RefineRequest, RefineStep, Sampling, Stage, Watch,
+    Candidate, ClipCache, ClipKey, ClipQuality, ClipStore, CodePrediction, HostVideo, Models,
+    PackSummary, Path, RefineRequest, RefineStep, Sampling, Stage, Watch,
 };
 use crate::media::{self, Frame, FrameSize};
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::{ClipQuality, Event, JobId, Request, Sampling, Stage, Worker, residence};
 use crate::craft::Task;
-use crate::media::Frame;
 use crate::gpu::{self, DeviceChoice};
+use crate::media::Frame;
 use crate::pack::{Job, Manifest, PackSource, Residence};
 use crate::rollout::fake::{Calls, FAKE_SIZE, FakeModels};
 use crate::rollout::{ClipCache, ClipKey, Decodes, Models, Origin, PackModels, Path, Rollout};

@@ -25,12 +25,7 @@ pub type MakeOpener = dyn Fn() -> Box<Opener> + Send + Sync;
 /// Previews decoded while a clip is sampled; each costs a whole decode.
 const PREVIEWS_PER_CLIP: usize = 3;
 
-fn run(
-    queue: &Queue,
-    make_opener: &MakeOpener,
-    store: ClipStore,
-    cache: Option<Arc<ClipCache>>,
-) {
+fn run(queue: &Queue, make_opener: &MakeOpener, store: ClipStore, cache: Option<Arc<ClipCache>>) {
     let mut desk = Desk { opener: make_opener(), store, cache, runner: None };
     while let Some(job) = queue.next() {
         let outcome = catch_unwind(AssertUnwindSafe(|| desk.work(&job, queue)));
@@ -130,8 +125,7 @@ impl Desk {
                 let models = runner?.models();
                 let pack = models.source().ok_or(Refusal::NoPack)?;
                 let description = &models.pack().device;
-                let mut watch =
-                    |_, done, of| Watch::step(reporter, Stage::Comparing, done, of);
+                let mut watch = |_, done, of| Watch::step(reporter, Stage::Comparing, done, of);
                 let verified = eval::verify(pack, models.device(), description, &mut watch)?;
                 reporter.say(Event::Verified { job: id, verified: Arc::new(verified) });
             }

@@ -227,8 +227,8 @@ fn a_cancelled_clip_stays_a_preview_and_is_never_kept_as_refined() {
     let (first, _) = runner(1 << 20);
     let first = first.keeping(cache());
     first.coarse(&path, &mut Unwatched).unwrap();
-    // One note to begin, two steps and the check of the first preview, three more steps.
-    let mut log = Log { stop_after: Some(1 + 3 + 3), ..Log::default() };
+    // One note to begin, two steps with the check of the preview after them, twice, and a step.
+    let mut log = Log { stop_after: Some(1 + 3 + 3 + 1), ..Log::default() };
     assert_eq!(first.refine(&path, &sampling, &mut log), Err(RunError::Cancelled));
     let key = ClipKey::refined(&first.pack().id, &path, &sampling);
     let best = ClipQuality::Preview { step: 4, of: 8 };
