@@ -48,7 +48,7 @@ impl Studio {
     }
 
     fn next_background(&mut self) -> Option<(JobKind, Request)> {
-        if let Some(keys) = self.to_recall() {
+        if let Some(keys) = self.recall_next() {
             return Some((JobKind::Recall, Request::Recall { keys }));
         }
         let pending = self.model.pending();
@@ -87,7 +87,7 @@ impl Studio {
     }
 
     /// Names of refined clips that an earlier run may have kept; asked for once.
-    fn to_recall(&mut self) -> Option<Vec<ClipKey>> {
+    fn recall_next(&mut self) -> Option<Vec<ClipKey>> {
         let session = self.model.session.as_mut()?;
         let mut keys = Vec::new();
         for node in session.line() {

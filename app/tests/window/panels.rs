@@ -249,12 +249,6 @@ fn the_window_looks_as_it_did() {
     let mut harness = window(State::Working, vec2(1600.0, 1000.0), true);
     harness.state_mut().model_mut().view.compare = Compare::Wipe;
     shoot(&mut harness, "window_working");
-    act(&mut harness, Action::Run(Command::Refine));
-    harness.get_by_label("Queue").click();
-    harness.run_steps(3);
-    shoot(&mut harness, "window_queue");
-    harness.key_press(egui::Key::Escape);
-    harness.run_steps(2);
     harness.state_mut().model_mut().settings.theme = ThemeChoice::Dark;
     act(&mut harness, Action::Run(Command::NextTheme));
     shoot(&mut harness, "window_light");
@@ -317,6 +311,11 @@ fn the_window_looks_as_it_did() {
     act(&mut harness, Action::Run(Command::VerifyDevice));
     harness.run_steps(2);
     shoot(&mut harness, "window_verified");
+    let mut harness = window(State::Working, vec2(1280.0, 720.0), true);
+    step_to_end(&mut harness);
+    harness.get_by_label("Queue").click();
+    harness.run_steps(3);
+    shoot(&mut harness, "window_queue");
     let mut harness = window(State::Failed, vec2(1280.0, 720.0), true);
     shoot(&mut harness, "window_failed");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
