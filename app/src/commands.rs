@@ -65,6 +65,7 @@ pub enum Command {
     NextTheme,
     Palette,
     Keys,
+    VerifyDevice,
     RestartEngine,
     Escape,
     Quit,
@@ -98,7 +99,7 @@ const fn ctrl(key: Key) -> KeyboardShortcut {
 }
 
 impl Command {
-    pub const ALL: [Self; 62] = [
+    pub const ALL: [Self; 63] = [
         Self::Step,
         Self::PlayPause,
         Self::Back,
@@ -158,6 +159,7 @@ impl Command {
         Self::NextTheme,
         Self::Palette,
         Self::Keys,
+        Self::VerifyDevice,
         Self::RestartEngine,
         Self::Escape,
         Self::Quit,
@@ -225,9 +227,10 @@ impl Command {
             }
             Self::OpenFrame => ("Open picture…", "Start from a picture of your own"),
             Self::OpenSession => ("Open session…", "Go on with a rollout that was saved"),
-            Self::RestoreSession => {
-                ("Restore last session", "Go on with the rollout of the last time")
-            }
+            Self::RestoreSession => (
+                "Restore last session",
+                "Go on with the rollout of the last time and what it lacked",
+            ),
             Self::SaveSession => {
                 ("Save session…", "Write the rollout and its starting frame into one file")
             }
@@ -249,6 +252,10 @@ impl Command {
             Self::NextTheme => ("Next theme", "Dark, light, high contrast"),
             Self::Palette => ("Search commands", "Find a command by its name"),
             Self::Keys => ("Show keys", "All keys at a glance"),
+            Self::VerifyDevice => (
+                "Verify device",
+                "Compare what the device computes with the processor, part by part",
+            ),
             Self::RestartEngine => {
                 ("Restart engine", "Start the worker again; the rollout is kept")
             }
@@ -332,6 +339,7 @@ impl Command {
             | Self::CopyFrame
             | Self::MapReset
             | Self::NextTheme
+            | Self::VerifyDevice
             | Self::RestartEngine => &[],
         }
     }

@@ -8,6 +8,7 @@ fn studio(folder: &Path, args: &[&str]) -> Output {
         .args(args)
         .current_dir(folder)
         .env("HOME", folder)
+        .env_remove("XDG_CACHE_HOME")
         .env_remove("DISPLAY")
         .env_remove("WAYLAND_DISPLAY")
         .output()
@@ -202,4 +203,20 @@ fn info_names_device_memory_and_pack() {
     for part in ["Devices", "CPU", "Memory", "Pack", "vocabulary 1000"] {
         assert!(said.contains(part), "{part} is missing in\n{said}");
     }
+}
+
+#[test]
+fn a_second_rollout_takes_the_refined_clips_of_the_first() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let run = |out: &str, more: &[&str]| {
+        let args = ["rollout", "--device", "cpu", "--clips", "1", "--out", out];
+        let output = studio(dir.path(), &[&args, more].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let said = text(&output.stdout);
+        let refined = std::fs::read(dir.path().join(out).join("refined.png")).expect("a video");
+        (said.contains("1 refined clip was finished before"), refined)
+    };
+    let (first, second, fresh) = (run("a", &[]), run("b", &[]), run("c", &["--fresh"]));
+    assert_eq!([first.0, second.0, fresh.0], [false, true, false]);
+    assert!(first.1 == second.1 && first.1 == fresh.1, "the videos are the same to the byte");
 }

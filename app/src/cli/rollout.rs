@@ -9,8 +9,8 @@ use engine::media::{self, Clip, Fit, Frame};
 use engine::memory::{self, Budget, human};
 use engine::pack::{Estimate, Job, Pack, Residence};
 use engine::rollout::{
-    ClipKey, NewClip, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling, Session,
-    code_strip, map_picture,
+    ClipCache, ClipKey, NewClip, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling,
+    Session, Unfinished, code_strip, map_picture,
 };
 
 use super::engine_args::{EngineArgs, load};
@@ -54,6 +54,10 @@ pub struct Args {
     /// Leave the refined video out
     #[arg(long)]
     pub coarse_only: bool,
+    /// Refine every clip anew, also those that an earlier run or the window finished and kept in
+    /// this user's cache, and keep none there
+    #[arg(long)]
+    pub fresh: bool,
     /// The folder to write into
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -91,7 +95,8 @@ pub fn run(args: &Args) -> Result<()> {
     let limit = args.memory.limit(job.on_processor);
     let (estimate, residence) = Estimate::plan(&pack.manifest, job, limit)?;
     tell(&estimate, residence, limit);
-    let runner = load(&pack, &chosen, residence)?;
+    let cache = if args.fresh { None } else { ClipCache::of_user().map(Arc::new) };
+    let runner = load(&pack, &chosen, residence)?.keeping(cache.clone());
     let summary = runner.pack().clone();
     let task = match args.task {
         Some(task) => task,
@@ -124,6 +129,12 @@ pub fn run(args: &Args) -> Result<()> {
     let rollout = Rollout::new(Arc::new(start), source, task);
     let out = Output { folder: &args.out, pack: &pack, runner: &runner, sampling, recorded };
     out.write(rollout, clips)?;
+    if let Some(cache) = cache {
+        cache.flush();
+        if let Some(reason) = cache.take_failure() {
+            eprintln!("{reason}");
+        }
+    }
     let card = if job.on_processor { "" } else { ", without the card's own" };
     if let Some(peak) = memory::peak() {
         println!(
@@ -201,8 +212,16 @@ impl Output<'_> {
         self.map(&nodes)?;
         let refine = self.runner.pack().has_refiner;
         if refine {
-            self.runner.refine(&rollout.path(end), &self.sampling, &mut progress)?;
+            for node in &line {
+                // One by one, so that clips from the cache are in memory as well.
+                self.runner.refine(&rollout.path(*node), &self.sampling, &mut progress)?;
+            }
             progress.end();
+            let found = line.len() as u64 - self.runner.store().decodes().refined;
+            if found > 0 {
+                let clips = if found == 1 { "clip was" } else { "clips were" };
+                println!("{found} refined {clips} finished before; --fresh refines them anew");
+            }
             let keys = self.keys(&rollout, &line, |path| {
                 ClipKey::refined(&self.pack.id, path, &self.sampling)
             });
@@ -300,6 +319,7 @@ impl Output<'_> {
             pack_id: pack.id.to_string(),
             sampling: self.sampling.clone(),
             rollout: rollout.clone(),
+            unfinished: Unfinished::default(),
         };
         Ok(session.save(&self.folder.join("session.json"))?)
     }

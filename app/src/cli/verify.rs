@@ -1,5 +1,6 @@
 //! `verify`: whether the device computes what the processor computes.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -22,8 +23,15 @@ pub fn run(args: &Args) -> Result<()> {
     let pack = args.engine.pack.open()?;
     let chosen = gpu::choose(args.engine.device)?;
     let description = &chosen.description;
-    let mut progress = |doing: &'static str, _: usize, _: usize| eprintln!("{doing}");
-    let verified = eval::verify(&pack, &chosen.device, description, &mut progress)?;
+    let mut said = "";
+    let mut watch = |doing: &'static str, _: usize, _: usize| {
+        if said != doing {
+            said = doing;
+            eprintln!("{doing}");
+        }
+        ControlFlow::Continue(())
+    };
+    let verified = eval::verify(&pack, &chosen.device, description, &mut watch)?;
     println!("{}", verified.table);
     if let Some(file) = &args.json {
         write_atomic(file, &serde_json::to_vec_pretty(&verified)?)?;

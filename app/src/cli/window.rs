@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use engine::media::Fit;
+use engine::memory::Budget;
 
 use super::engine_args::EngineArgs;
 use super::rollout;
@@ -15,6 +16,9 @@ const HEADLESS_FOLDER: &str = "videoworld-rollout";
 pub struct Args {
     /// The starting frame to open (PNG, JPEG, WebP, GIF or BMP), a saved session or codes (JSON)
     pub frame: Option<PathBuf>,
+    /// Memory to stay within: auto, 24G or 800M; where refining does not fit there is coarse video
+    #[arg(long, value_name = "M", default_value_t)]
+    pub memory: Budget,
     #[command(flatten)]
     pub engine: EngineArgs,
     /// As `bench --window` starts it
@@ -51,7 +55,8 @@ pub fn run(args: Args) -> Result<()> {
                 guidance: None,
                 fit: Fit::default(),
                 coarse_only: false,
-                memory: engine::memory::Budget::Auto,
+                fresh: false,
+                memory: args.memory,
                 out: PathBuf::from(HEADLESS_FOLDER),
                 engine: args.engine,
             })
@@ -74,6 +79,7 @@ fn open_window(args: &Args) -> Result<(), String> {
         frame: args.frame.clone(),
         pack: args.engine.pack.clone(),
         device: args.engine.device,
+        memory: args.memory,
         settings: kept(Settings::default_path()),
         sessions: kept(data_folder().map(|folder| folder.join("sessions"))),
         timed: args.timed,

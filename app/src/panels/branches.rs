@@ -178,7 +178,7 @@ fn show_node(model: &mut Model, ui: &mut Ui, theme: &Theme, node: NodeId, thumb:
 fn describe(session: &Session, node: &Node) -> (String, String) {
     let depth = session.rollout.line(node.id).len();
     let siblings = node.parent.map_or(0, |parent| session.rollout.node(parent).children.len());
-    let waiting = session.view(node.id).coarse.is_none() && depth > 0;
+    let waiting = !session.view(node.id).is_painted() && depth > 0;
     let remark = match &node.origin {
         Origin::Start => session.rollout.source.clone(),
         _ if waiting => "queued".to_owned(),

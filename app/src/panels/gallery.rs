@@ -54,11 +54,18 @@ fn last_session(model: &mut Model, ui: &mut Ui, theme: &Theme) {
     let rollout = &last.saved.rollout;
     let clips = rollout.nodes().len() - 1;
     let plural = if clips == 1 { "clip" } else { "clips" };
-    let text = format!(
+    let mut text = format!(
         "Last time: {}, {}, {clips} {plural}",
         rollout.task.label().to_lowercase(),
         rollout.source
     );
+    let unfinished = &last.saved.unfinished;
+    if !unfinished.refine.is_empty() {
+        text += &format!(", {} of them still to refine", unfinished.refine.len());
+    }
+    if unfinished.to_the_end {
+        text += ", on the way to the end of the task";
+    }
     ui.horizontal(|ui| {
         let restore = Command::RestoreSession;
         let obstacle = model.obstacle(restore);

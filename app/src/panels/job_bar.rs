@@ -3,6 +3,7 @@
 use eframe::egui::{Align, Layout, Ui};
 use engine::worker::{Progress, Stage};
 
+use super::queue;
 use crate::commands::Command;
 use crate::studio::jobs::{Job, JobKind, Pace};
 use crate::studio::model::{Model, PackState};
@@ -58,10 +59,7 @@ fn show_job(model: &mut Model, ui: &mut Ui, theme: &Theme, job: &Job) {
     if cancel.on_hover_text(Command::Cancel.text().1).clicked() {
         model.run(Command::Cancel);
     }
-    let more = model.jobs.iter().count() - 1;
-    if more > 0 {
-        ui.label(theme.dim_text(format!("{more} more in queue")));
-    }
+    queue::show(model, ui, theme);
 }
 
 fn show_pause(model: &mut Model, ui: &mut Ui, theme: &Theme) {
@@ -74,7 +72,7 @@ fn show_pause(model: &mut Model, ui: &mut Ui, theme: &Theme) {
 }
 
 /// What is being done, with the clip it is done to.
-fn title(model: &Model, job: &Job) -> String {
+pub(super) fn title(model: &Model, job: &Job) -> String {
     let clip = |node| {
         let session = model.session.as_ref();
         session.map_or(0, |session| session.rollout.line(node).len())
@@ -96,6 +94,8 @@ fn title(model: &Model, job: &Job) -> String {
         }
         (JobKind::Refine(node), _) => format!("Refining clip {}", clip(node)),
         (JobKind::Candidates(_), _) => "Painting candidates".to_owned(),
+        (JobKind::Recall, _) => Stage::ReadingClips.label().to_owned(),
+        (JobKind::Verify, _) => Stage::Comparing.label().to_owned(),
     }
 }
 
@@ -103,9 +103,9 @@ fn count(progress: &Progress) -> String {
     let word = match progress.stage {
         Stage::Refining => "sampler step",
         Stage::PredictingCodes => "code",
-        Stage::ReadingWeights | Stage::WarmingUp => "part",
+        Stage::ReadingWeights | Stage::WarmingUp | Stage::Comparing => "part",
         Stage::DecodingVideo => "latent step",
-        Stage::PaintingCoarse | Stage::EncodingVideo => "clip",
+        Stage::ReadingClips | Stage::PaintingCoarse | Stage::EncodingVideo => "clip",
     };
     format!("{word} {} / {}", progress.done, progress.total)
 }

@@ -66,7 +66,7 @@ const MENUS: [(&str, &[&[Command]]); 5] = [
             &[Command::Present, Command::FullScreen, Command::NextTheme],
         ],
     ),
-    ("Help", &[&[Command::Palette, Command::Keys]]),
+    ("Help", &[&[Command::Palette, Command::Keys], &[Command::VerifyDevice]]),
 ];
 
 /// Shows the titles in a row.

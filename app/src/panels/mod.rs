@@ -10,6 +10,7 @@ mod map;
 mod menu;
 mod next;
 mod palette;
+mod queue;
 mod selection;
 mod stage;
 mod start;
@@ -17,6 +18,7 @@ mod timeline;
 mod toasts;
 mod top_bar;
 mod transport;
+mod verified;
 
 use eframe::egui::{Ui, Vec2, vec2};
 
@@ -28,6 +30,7 @@ pub use palette::show as show_palette;
 pub use stage::paint_alone as show_stage_alone;
 pub use timeline::height as timeline_height;
 pub use toasts::show as show_toasts;
+pub use verified::show as show_verified;
 
 /// A panel of the window. Tests walk [`Panel::ALL`], so a new panel is tested by being listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,11 +2,12 @@
 //! the end, then pixels, then refinement, then candidates. One job at a time, so that the user's
 //! next wish never waits behind a queue.
 
-use engine::rollout::{NodeId, Rollout};
-use engine::worker::Request;
+use engine::rollout::ClipKey;
+use engine::worker::{JobId, Request};
 
 use super::Studio;
 use super::jobs::{JobKind, Pace};
+use super::queue::Pending;
 
 /// Candidates shown at once, one for each of the keys 1 to 6 of the panel's two rows.
 pub const CANDIDATES_SHOWN: usize = 6;
@@ -46,32 +47,27 @@ impl Studio {
         self.grow(tip, self.sampling_at(tip));
     }
 
-    fn next_background(&self) -> Option<(JobKind, Request)> {
+    fn next_background(&mut self) -> Option<(JobKind, Request)> {
+        if let Some(keys) = self.recall_next() {
+            return Some((JobKind::Recall, Request::Recall { keys }));
+        }
+        let pending = self.model.pending();
         let session = self.model.session.as_ref()?;
         let pack = session.pack();
         let current = session.current();
-        let line = session.line();
         let sampling = pack.sampling.clone();
-        let lacks_coarse = |node: &NodeId| {
-            let view = session.view(*node);
-            view.coarse.is_none() && !view.coarse_given_up
-        };
-        // The clip on the stage first, then the others of the line in order.
-        let here = (current != Rollout::ROOT).then_some(current);
-        let nodes: Vec<NodeId> = here.into_iter().chain(line.iter().copied()).collect();
-        if let Some(node) = nodes.iter().copied().find(lacks_coarse) {
-            let path = session.path(node);
-            return Some((JobKind::Coarse(node), Request::Coarse { path, sampling }));
-        }
-        let lacks_refined = |node: &NodeId| {
-            let view = session.view(*node);
-            !view.is_refined() && !view.refine_given_up
-        };
-        if pack.has_refiner
-            && let Some(node) = nodes.iter().copied().find(lacks_refined)
-        {
-            let path = session.path(node);
-            return Some((JobKind::Refine(node), Request::Refine { path, sampling }));
+        for pending in pending {
+            match pending {
+                Pending::ToTheEnd => {}
+                Pending::Coarse(node) => {
+                    let path = session.path(node);
+                    return Some((JobKind::Coarse(node), Request::Coarse { path, sampling }));
+                }
+                Pending::Refine(node) => {
+                    let path = session.path(node);
+                    return Some((JobKind::Refine(node), Request::Refine { path, sampling }));
+                }
+            }
         }
         let view = session.view(current);
         let wants_candidates = pack.has_policy
@@ -90,9 +86,47 @@ impl Studio {
         })
     }
 
+    /// Names of refined clips that an earlier run may have kept; asked for once.
+    fn recall_next(&mut self) -> Option<Vec<ClipKey>> {
+        let session = self.model.session.as_mut()?;
+        let mut keys = Vec::new();
+        for node in session.line() {
+            let view = session.view_mut(node);
+            if !std::mem::replace(&mut view.recalled, true) && !view.is_refined() {
+                keys.push(view.refined_key);
+            }
+        }
+        (!keys.is_empty()).then_some(keys)
+    }
+
+    /// Stops what the window began for another place. A clip of this line goes on being refined:
+    /// it may have taken minutes, and is needed here as well.
+    pub(super) fn leave_other_places(&mut self) {
+        let Some(session) = &self.model.session else {
+            return;
+        };
+        let line = session.line();
+        let lacks_coarse = line.iter().any(|node| session.view(*node).coarse.is_none());
+        let is_needed = |kind: JobKind| match kind {
+            JobKind::Refine(node) => line.contains(&node) && !lacks_coarse,
+            JobKind::Coarse(node) => line.contains(&node),
+            JobKind::Candidates(node) => node == session.current(),
+            JobKind::Recall => false,
+            JobKind::OpenPack | JobKind::Extend { .. } | JobKind::Verify => true,
+        };
+        let background = self.model.jobs.iter().filter(|job| job.background);
+        let left: Vec<JobId> =
+            background.filter(|job| !is_needed(job.kind)).map(|job| job.id).collect();
+        self.stop_for_now(left);
+    }
+
     /// Stops the window's own jobs so that the user's comes first; they are begun again later.
     pub(super) fn give_way(&mut self) {
-        for id in self.model.jobs.background_ids() {
+        self.stop_for_now(self.model.jobs.background_ids());
+    }
+
+    fn stop_for_now(&mut self, jobs: Vec<JobId>) {
+        for id in jobs {
             self.gave_way.insert(id);
             self.engine.cancel(id);
         }

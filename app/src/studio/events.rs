@@ -64,6 +64,15 @@ impl Studio {
                 self.show_if_new(&job);
             }
             Event::Encoded { .. } => {}
+            Event::Verified { job, verified } => {
+                if self.model.jobs.get_mut(job).is_some() {
+                    self.model.verified = Some(verified);
+                }
+            }
+            Event::NotKept { reason } => {
+                let details = self.report(&reason);
+                self.model.toasts.error(reason, details);
+            }
             Event::Held { job } => self.model.jobs.held(job),
             Event::Finished { job } => {
                 if let Some(job) = self.model.jobs.remove(job) {
@@ -162,6 +171,7 @@ impl Studio {
                 session.view_mut(node).candidates_given_up = true;
             }
             JobKind::Coarse(node) if !gave_way => session.view_mut(node).coarse_given_up = true,
+            JobKind::Recall if gave_way => session.forget_recalled(),
             JobKind::Extend { parent } => {
                 self.model.player.to_the_end = false;
                 if self.waiting_for == Some(parent) {
@@ -175,6 +185,9 @@ impl Studio {
     fn opened(&mut self, pack: Arc<engine::worker::PackSummary>) {
         let same = self.model.pack().is_some_and(|old| old.id == pack.id);
         self.model.pack = PackState::Ready(pack.clone());
+        if let Some(reason) = &pack.refiner_left_out {
+            self.model.toasts.info(reason.as_str());
+        }
         if !same {
             self.put_on_stage(None);
             self.model.codes = None;

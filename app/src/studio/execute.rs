@@ -15,6 +15,7 @@ use super::keeper::Kept;
 use super::map::MapColour;
 use super::model::{Action, Compare, Overlay, PackState, Waiting};
 use super::player::{Mark, Marks};
+use super::queue::Pending;
 use super::session::{Picture, Session};
 use crate::codes::{Recorded, names};
 use crate::commands::{CANDIDATES, Command};
@@ -79,10 +80,9 @@ impl Studio {
             }
             Action::SetMark(mark, at) => self.model.player.marks.set(mark, at),
             Action::Choose { node, position, code } => self.choose(node, position, code),
-            Action::CancelJob(job) => {
-                self.model.jobs.hold_background = true;
-                self.engine.cancel(job);
-            }
+            Action::CancelJob(job) => self.engine.cancel(job),
+            Action::CancelPending(pending) => self.cancel_pending(pending),
+            Action::CloseVerified => self.model.verified = None,
             Action::SelectCode { node, position } => {
                 self.model.view.selected = Some((node, position));
             }
@@ -97,6 +97,7 @@ impl Studio {
 
     fn run_command(&mut self, ctx: &egui::Context, command: Command) {
         if let Some(reason) = self.model.obstacle(command) {
+            let reason = reason.to_owned();
             self.model.toasts.info(reason);
             return;
         }
@@ -169,7 +170,8 @@ impl Studio {
             }
             Command::SaveSession => {
                 if let Some(session) = &self.model.session {
-                    self.intake.ask_to_save_session(session.saved());
+                    let saved = session.saved(self.model.unfinished());
+                    self.intake.ask_to_save_session(saved);
                 }
             }
             Command::OpenPack => self.intake.ask_for_pack(),
@@ -208,6 +210,7 @@ impl Studio {
                 self.toggle_overlay(Overlay::Palette);
             }
             Command::Keys => self.toggle_overlay(Overlay::Keys),
+            Command::VerifyDevice => self.verify_device(),
             Command::RestartEngine => self.restart_engine(),
             Command::Escape => self.escape(ctx),
             Command::Quit => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
@@ -237,6 +240,11 @@ impl Studio {
     fn cancel_all(&mut self) {
         self.user_acts();
         self.model.jobs.hold_background = true;
+        // Coarse clips are asked for again by going to them.
+        let pending = self.model.pending().into_iter();
+        for pending in pending.filter(|pending| !matches!(pending, Pending::Coarse(_))) {
+            self.cancel_pending(pending);
+        }
         self.engine.cancel_all();
         self.set_paused(false);
     }
@@ -245,6 +253,14 @@ impl Studio {
     pub(super) fn set_paused(&mut self, paused: bool) {
         self.model.jobs.pace = if paused { Pace::Pausing } else { Pace::Running };
         self.engine.set_paused(paused);
+    }
+
+    fn verify_device(&mut self) {
+        self.set_paused(false);
+        self.give_way();
+        self.model.verified = None;
+        let id = self.engine.send(Request::Verify);
+        self.model.jobs.add(id, JobKind::Verify, false);
     }
 
     fn restart_engine(&mut self) {
@@ -290,8 +306,12 @@ impl Studio {
                     .find(|codes| tip.origin == Origin::Recorded { source: codes.source.clone() })
                     .map(Arc::new);
                 self.begin(session);
+                if kept.saved.unfinished.to_the_end {
+                    self.play_to_the_end();
+                }
+                let unfinished = self.model.unfinished();
                 if let (Some(keeper), Some(session)) = (&mut self.keeper, &self.model.session) {
-                    keeper.follow(session, &kept.path);
+                    keeper.follow(session, unfinished, &kept.path);
                 }
                 let last = &mut self.model.last_session;
                 *last = last.take().filter(|last| last.path != kept.path);
@@ -392,6 +412,7 @@ impl Studio {
         if self.model.pack().is_none() {
             self.model.pack = PackState::Opening;
         }
+        self.model.verified = None;
         self.pack_source = source.clone();
         let id = self.engine.send(Request::OpenPack(source));
         self.model.jobs.add(id, JobKind::OpenPack, false);

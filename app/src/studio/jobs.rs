@@ -14,6 +14,10 @@ pub enum JobKind {
     Coarse(NodeId),
     Refine(NodeId),
     Candidates(NodeId),
+    /// Read refined clips of the line from the disk.
+    Recall,
+    /// Compare the device with the processor.
+    Verify,
 }
 
 /// A job that waits or runs.
@@ -96,6 +100,11 @@ impl Jobs {
     pub fn extending(&self) -> Vec<JobId> {
         let extending = self.jobs.iter().filter(|job| matches!(job.kind, JobKind::Extend { .. }));
         extending.map(|job| job.id).collect()
+    }
+
+    /// The job of this kind, if there is one.
+    pub fn of_kind(&self, kind: JobKind) -> Option<JobId> {
+        self.jobs.iter().find(|job| job.kind == kind).map(|job| job.id)
     }
 
     pub fn background_ids(&self) -> Vec<JobId> {

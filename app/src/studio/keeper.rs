@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine::media::Frame;
-use engine::rollout::{NodeId, Rollout, Session as SavedSession};
+use engine::rollout::{NodeId, Rollout, Session as SavedSession, Unfinished};
 
 use super::session::Session;
 
@@ -40,14 +40,16 @@ struct State {
     start: Arc<Frame>,
     nodes: usize,
     current: NodeId,
+    unfinished: Unfinished,
 }
 
 impl State {
-    fn of(rollout: &Rollout) -> Self {
+    fn of(rollout: &Rollout, unfinished: Unfinished) -> Self {
         Self {
             start: rollout.start.clone(),
             nodes: rollout.nodes().len(),
             current: rollout.current(),
+            unfinished,
         }
     }
 
@@ -56,7 +58,9 @@ impl State {
     }
 
     fn same(&self, other: &Self) -> bool {
-        self.same_rollout(other) && (self.nodes, self.current) == (other.nodes, other.current)
+        self.same_rollout(other)
+            && (self.nodes, self.current) == (other.nodes, other.current)
+            && self.unfinished == other.unfinished
     }
 }
 
@@ -95,8 +99,14 @@ impl Keeper {
 
     /// Looks at the rollout and writes it when a change has waited long enough; returns how long
     /// the change at hand still waits.
-    pub fn watch(&mut self, session: &Session, now: f64) -> Option<Duration> {
-        if !self.has_changed(session) {
+    pub fn watch(
+        &mut self,
+        session: &Session,
+        unfinished: Unfinished,
+        now: f64,
+    ) -> Option<Duration> {
+        let state = State::of(&session.rollout, unfinished);
+        if !self.has_changed(&state) {
             self.due = None;
             return None;
         }
@@ -104,39 +114,39 @@ impl Keeper {
         if now < due {
             return Some(Duration::from_secs_f64(due - now));
         }
-        self.write(session);
+        self.write(session, state);
         None
     }
 
     /// Writes what is not written yet, for a rollout that is about to be left.
-    pub fn flush(&mut self, session: &Session) {
-        if self.has_changed(session) {
-            self.write(session);
+    pub fn flush(&mut self, session: &Session, unfinished: Unfinished) {
+        let state = State::of(&session.rollout, unfinished);
+        if self.has_changed(&state) {
+            self.write(session, state);
         }
     }
 
     /// Goes on in the file that a rollout was read from, if it is one of ours.
-    pub fn follow(&mut self, session: &Session, path: &Path) {
+    pub fn follow(&mut self, session: &Session, unfinished: Unfinished, path: &Path) {
         if path.parent() == Some(&self.folder) {
-            self.written = Some((State::of(&session.rollout), path.to_owned()));
+            let state = State::of(&session.rollout, unfinished);
+            self.written = Some((state, path.to_owned()));
         }
     }
 
     /// A starting frame alone is nothing to keep.
-    fn has_changed(&self, session: &Session) -> bool {
-        let state = State::of(&session.rollout);
-        let written = self.written.as_ref().is_some_and(|(written, _)| written.same(&state));
+    fn has_changed(&self, state: &State) -> bool {
+        let written = self.written.as_ref().is_some_and(|(written, _)| written.same(state));
         state.nodes > 1 && !written
     }
 
-    fn write(&mut self, session: &Session) {
-        let state = State::of(&session.rollout);
+    fn write(&mut self, session: &Session, state: State) {
         let path = match &self.written {
             Some((written, path)) if written.same_rollout(&state) => path.clone(),
             _ => self.folder.join(new_name(&session.rollout)),
         };
         if let Some(orders) = &self.orders {
-            orders.send((path.clone(), session.saved())).ok();
+            orders.send((path.clone(), session.saved(state.unfinished.clone()))).ok();
         }
         self.written = Some((state, path));
         self.due = None;

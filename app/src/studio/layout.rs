@@ -9,7 +9,8 @@ use eframe::egui::{
 use super::model::{Model, Overlay, RightTab};
 use crate::commands::Command;
 use crate::panels::{
-    Panel, show_import, show_keys, show_palette, show_stage_alone, show_toasts, timeline_height,
+    Panel, show_import, show_keys, show_palette, show_stage_alone, show_toasts, show_verified,
+    timeline_height,
 };
 use crate::theme::strong_font;
 use crate::widgets::control::{KeyButton, modal_frame};
@@ -42,6 +43,7 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
     }
     if !model.view.presenting {
         show_import(model, &ctx);
+        show_verified(model, &ctx);
     }
     show_toasts(model, &ctx);
     drop_hint(model, &ctx);

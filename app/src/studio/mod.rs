@@ -16,6 +16,7 @@ mod moves;
 mod obstacles;
 mod play;
 pub mod player;
+pub mod queue;
 pub mod session;
 pub mod stopwatch;
 pub mod toasts;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use ::engine::craft::Task;
 use ::engine::gpu::DeviceChoice;
 use ::engine::media::FrameSize;
+use ::engine::memory::Budget;
 use ::engine::pack::PackSource;
 use ::engine::rollout::{NodeId, Sampling};
 use ::engine::worker::{JobId, PackSummary, Worker};
@@ -65,6 +67,8 @@ pub struct StudioOptions {
     pub pack: PackSource,
     /// What the engine computes on; the window has a device of its own.
     pub device: DeviceChoice,
+    /// What the engine may occupy.
+    pub memory: Budget,
     /// Where choices are kept between runs; `None` keeps nothing.
     pub settings: Option<PathBuf>,
     /// Folder in which rollouts are kept while they grow; `None` keeps none.
@@ -232,7 +236,7 @@ impl Studio {
         };
         let now = ctx.input(|input| input.time);
         if let Some(session) = &self.model.session
-            && let Some(wait) = keeper.watch(session, now)
+            && let Some(wait) = keeper.watch(session, self.model.unfinished(), now)
         {
             ctx.request_repaint_after(wait);
         }
@@ -250,7 +254,7 @@ impl Studio {
     /// Puts a rollout on the stage, or none. The one that was there is kept.
     fn put_on_stage(&mut self, session: Option<Session>) {
         if let (Some(keeper), Some(old)) = (&mut self.keeper, &self.model.session) {
-            keeper.flush(old);
+            keeper.flush(old, self.model.unfinished());
         }
         self.model.view.selected = None;
         self.model.view.alternatives = None;
@@ -349,7 +353,9 @@ pub fn run(options: StudioOptions) -> anyhow::Result<()> {
     };
     let create = move |cc: &eframe::CreationContext<'_>| {
         let (for_engine, for_drawing) = (cc.egui_ctx.clone(), cc.egui_ctx.clone());
-        let worker = Worker::spawn(options.device, move || for_engine.request_repaint());
+        let worker = Worker::spawn(options.device, options.memory, move || {
+            for_engine.request_repaint();
+        });
         let parts = Parts {
             engine: Box::new(worker),
             drawing: Drawing::start(CraftWorld, move || for_drawing.request_repaint()),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::craft::Task;
+use engine::eval::Verified;
 use engine::media::Clip;
 use engine::rollout::{ClipQuality, CodePrediction, NodeId, Rollout};
 use engine::worker::{JobId, PackSummary};
@@ -13,6 +14,7 @@ use super::jobs::Jobs;
 use super::keeper::Kept;
 use super::map::{ClipRef, MapView};
 use super::player::{Mark, Player};
+use super::queue::Pending;
 use super::session::{Picture, Session};
 use super::toasts::Toasts;
 use super::world::StartingFrame;
@@ -53,6 +55,9 @@ pub enum Action {
         code: u16,
     },
     CancelJob(JobId),
+    /// Take something out of the queue.
+    CancelPending(Pending),
+    CloseVerified,
     /// The offer to go on with the last rollout goes from the gallery; the menu keeps it.
     HideLastSession,
     SelectCode {
@@ -177,6 +182,8 @@ pub struct Model {
     /// Codes that are played in place of the policy's; a new rollout begins with them.
     pub codes: Option<Arc<Recorded>>,
     pub import: Option<Import>,
+    /// How the device compared with the processor, until it is closed.
+    pub verified: Option<Arc<Verified>>,
     /// What came before the pack was ready.
     pub waiting: Option<Waiting>,
     /// The rollout of the last time, until it is taken up again.
@@ -220,6 +227,7 @@ impl Model {
             actions: Vec::new(),
             codes: None,
             import: None,
+            verified: None,
             waiting: None,
             last_session: None,
             memory: (0, 0),
@@ -264,7 +272,10 @@ impl Model {
             view.coarse.as_ref().map(|clip| (Shot::new(clip.clone(), frame), "coarse".to_owned()));
         let refined = view.refined.as_ref().map(|stored| {
             let name = match stored.quality {
-                ClipQuality::Preview { step, of } => format!("refined, preview {step}/{of}"),
+                ClipQuality::Preview { step, of } if view.refine_given_up => {
+                    format!("preview {step}/{of}, refining stopped")
+                }
+                ClipQuality::Preview { step, of } => format!("preview {step}/{of}"),
                 ClipQuality::Coarse | ClipQuality::Refined => "refined".to_owned(),
             };
             (Shot::new(stored.clip.clone(), frame), name)

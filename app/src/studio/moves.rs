@@ -29,9 +29,10 @@ impl Studio {
     pub(super) fn after_move(&mut self) {
         self.model.view.selected = None;
         self.model.view.alternatives = None;
-        // What the window began for another place is not what is needed now.
-        self.give_way();
-        if let Some(node) = self.model.session.as_ref().map(Session::current) {
+        self.leave_other_places();
+        if let Some(session) = &mut self.model.session {
+            let node = session.current();
+            session.want_coarse(node);
             self.fetch(node);
         }
     }
@@ -210,7 +211,9 @@ impl Studio {
             return;
         };
         for node in session.line() {
-            session.view_mut(node).refine_given_up = false;
+            let view = session.view_mut(node);
+            view.refine_given_up = false;
+            view.coarse_given_up = false;
         }
         self.set_paused(false);
     }
@@ -273,13 +276,20 @@ impl Studio {
         if ends && at_end {
             session.seek(0);
         }
-        self.run_player();
         // A part that is marked is played as it is.
         let marked = self.model.player.marks.get(Mark::Out).is_some();
-        self.model.player.to_the_end = !ends && !marked;
-        if self.model.player.to_the_end {
-            self.set_paused(false);
+        if ends || marked {
+            self.run_player();
+        } else {
+            self.play_to_the_end();
         }
+    }
+
+    /// Plays, and predicts what the task lacks.
+    pub(super) fn play_to_the_end(&mut self) {
+        self.run_player();
+        self.model.player.to_the_end = true;
+        self.set_paused(false);
     }
 
     /// Plays what is painted in one direction; faster if it plays that way already.

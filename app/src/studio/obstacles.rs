@@ -3,7 +3,7 @@
 use engine::rollout::Rollout;
 
 use super::importer::Import;
-use super::jobs::Pace;
+use super::jobs::{JobKind, Pace};
 use super::model::{Model, PackState};
 use super::session::Session;
 use crate::commands::{CANDIDATES, Command};
@@ -12,11 +12,13 @@ const NO_FRAME: &str = "Choose a starting frame first";
 const NO_MAP: &str = "This pack has no map of its codes";
 const NO_CODES: &str =
     "This pack has no policy: choose recorded codes beside the stage, or open a file of codes";
+const NO_REFINER: &str = "This pack has no diffusion model, so there is coarse video alone";
+const STOPPED: &str = "The engine stopped; restart it first";
 const NO_WORK: &str = "Nothing is being computed";
 
 impl Model {
     /// Why `command` cannot be given now; `None` if it can.
-    pub fn obstacle(&self, command: Command) -> Option<&'static str> {
+    pub fn obstacle(&self, command: Command) -> Option<&str> {
         match command {
             Command::OpenGallery
             | Command::OpenFrame
@@ -52,6 +54,11 @@ impl Model {
                 let runs = self.import.as_ref().is_some_and(Import::is_running);
                 runs.then_some("An import is running; wait for it or cancel it")
             }
+            Command::VerifyDevice if self.engine_dead => Some(STOPPED),
+            Command::VerifyDevice if self.jobs.of_kind(JobKind::Verify).is_some() => {
+                Some("The device is being compared; wait for it or cancel it")
+            }
+            Command::VerifyDevice => self.pack().is_none().then_some("The pack is not open"),
             Command::RestartEngine => (!self.engine_dead).then_some("The engine is running"),
             Command::Cancel => self.jobs.is_empty().then_some(NO_WORK),
             Command::PauseWork => {
@@ -69,7 +76,7 @@ impl Model {
     }
 
     /// The same where there is a rollout.
-    fn obstacle_in(&self, session: &Session, command: Command) -> Option<&'static str> {
+    fn obstacle_in<'a>(&self, session: &'a Session, command: Command) -> Option<&'a str> {
         let at_start = session.current() == Rollout::ROOT;
         let has_next = session.next_on_line().is_some();
         match command {
@@ -82,9 +89,7 @@ impl Model {
                 None => "The task is done; go back and branch to try another way",
             }),
             Command::Branch if at_start => Some("Go to the clip that is to be another way"),
-            Command::Step | Command::Branch if self.engine_dead => {
-                Some("The engine stopped; restart it first")
-            }
+            Command::Step | Command::Branch if self.engine_dead => Some(STOPPED),
             Command::Branch => session.codes.as_ref().and_then(|codes| {
                 let clips = session.rollout.line(session.current()).len();
                 if clips > codes.clips.len() {
@@ -98,8 +103,10 @@ impl Model {
             Command::Forward => (!has_next).then_some("This is the end of the branch"),
             Command::Undo => (!session.can_undo()).then_some("There is no move to undo"),
             Command::Redo => (!session.can_redo()).then_some("No move was undone"),
-            Command::Refine => (!session.pack().has_refiner)
-                .then_some("This pack has no diffusion model, so there is coarse video alone"),
+            Command::Refine if session.pack().has_refiner => None,
+            Command::Refine => {
+                Some(session.pack().refiner_left_out.as_deref().unwrap_or(NO_REFINER))
+            }
             Command::SaveFrame | Command::CopyFrame => {
                 self.best().is_none().then_some("There is no picture on the stage yet")
             }

@@ -7,7 +7,7 @@ use engine::craft::Task;
 use engine::media::{Clip, Fit, Frame, FrameSize};
 use engine::rollout::{
     Candidate, ClipKey, ClipQuality, NewClip, Node, NodeId, Origin, Path, Rollout, Sampling,
-    Session as SavedSession, StoredClip,
+    Session as SavedSession, StoredClip, Unfinished,
 };
 use engine::worker::PackSummary;
 
@@ -40,6 +40,8 @@ pub struct NodeView {
     /// A preview or the refined clip.
     pub refined: Option<StoredClip>,
     pub candidates: Option<Vec<Outcome>>,
+    /// Whether the disk need not be asked for the refined clip before anything is computed.
+    pub recalled: bool,
     /// Refining failed or was cancelled by hand: not asked for again unless the user does.
     pub refine_given_up: bool,
     /// The same for candidates.
@@ -51,6 +53,11 @@ pub struct NodeView {
 impl NodeView {
     pub fn is_refined(&self) -> bool {
         self.refined.as_ref().is_some_and(|stored| stored.quality == ClipQuality::Refined)
+    }
+
+    /// Whether there are pixels to show.
+    pub fn is_painted(&self) -> bool {
+        self.coarse.is_some() || self.refined.is_some()
     }
 }
 
@@ -108,6 +115,10 @@ impl Session {
             task: rollout.task,
         };
         let mut session = Self::of(rollout, picture, fit, pack);
+        session.forget_recalled();
+        for node in &saved.unfinished.cancelled {
+            session.view_mut(*node).refine_given_up = true;
+        }
         let current = session.current();
         session.tip = session.end_below(current);
         session.frame = if current == Rollout::ROOT { 0 } else { session.last_frame() };
@@ -133,13 +144,14 @@ impl Session {
         session
     }
 
-    /// The rollout as it is written down.
-    pub fn saved(&self) -> SavedSession {
+    /// The rollout as it is written down, with the work that is left.
+    pub fn saved(&self, unfinished: Unfinished) -> SavedSession {
         SavedSession {
             pack: self.pack.name.clone(),
             pack_id: self.pack.id.to_string(),
             sampling: self.refine.clone(),
             rollout: self.rollout.clone(),
+            unfinished,
         }
     }
 
@@ -175,6 +187,22 @@ impl Session {
 
     pub fn view_mut(&mut self, node: NodeId) -> &mut NodeView {
         &mut self.views[node.0 as usize]
+    }
+
+    /// Who goes to a clip wants to see it, even if painting it was given up.
+    pub fn want_coarse(&mut self, node: NodeId) {
+        if !self.view(node).is_painted() {
+            for node in self.rollout.line(node) {
+                self.view_mut(node).coarse_given_up = false;
+            }
+        }
+    }
+
+    /// The disk is asked again for refined clips that are not there.
+    pub fn forget_recalled(&mut self) {
+        for view in self.views.iter_mut().filter(|view| !view.is_refined()) {
+            view.recalled = false;
+        }
     }
 
     /// Clips from the starting frame to the end of the task, or of the codes that are played.
@@ -270,6 +298,8 @@ impl Session {
             coarse: None,
             refined: None,
             candidates: None,
+            // A clip that grows now is looked for when its turn to be refined comes.
+            recalled: true,
             refine_given_up: false,
             candidates_given_up: false,
             coarse_given_up: false,
@@ -378,7 +408,7 @@ impl Session {
         let next = self.position().map_or(0, |position| position + 1);
         let ahead = self.line();
         let painted =
-            ahead.iter().skip(next).take_while(|node| self.view(**node).coarse.is_some()).count();
+            ahead.iter().skip(next).take_while(|node| self.view(**node).is_painted()).count();
         ((next + painted) * self.last_frame().max(1)) as i64
     }
 

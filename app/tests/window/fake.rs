@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::craft::Task;
+use engine::eval::{Floor, Row, Table, Unit, Verified};
 use engine::gpu::DeviceChoice;
+use engine::memory::Budget;
 use engine::pack::{PackId, PackSource, RecordedCodes};
 use engine::rollout::{
     Candidate, ClipKey, ClipQuality, CodePrediction, NewClip, Path, Sampling, Stage, StoredClip,
@@ -34,6 +36,10 @@ pub struct Script {
     pub refining: Refining,
     /// Candidates are never answered.
     pub mute_candidates: bool,
+    /// Predictions and comparisons are never answered.
+    pub mute_predictions: bool,
+    /// Refined clips that an earlier run kept on the disk.
+    pub kept: HashMap<ClipKey, StoredClip>,
     /// What every pack that is opened holds.
     pub pack: PackSummary,
     /// Why the pack cannot be opened.
@@ -56,6 +62,8 @@ impl Default for Script {
         Self {
             refining: Refining::Done,
             mute_candidates: false,
+            mute_predictions: false,
+            kept: HashMap::new(),
             pack: pack(),
             pack_error: None,
             events: VecDeque::new(),
@@ -84,6 +92,7 @@ pub fn options() -> StudioOptions {
         frame: None,
         pack: PackSource::Embedded,
         device: DeviceChoice::Cpu,
+        memory: Budget::Auto,
         settings: None,
         sessions: None,
     }
@@ -117,6 +126,7 @@ pub fn pack() -> PackSummary {
         has_policy: true,
         max_clips: 7,
         has_refiner: true,
+        refiner_left_out: None,
         recorded: None,
     }
 }
@@ -132,6 +142,23 @@ pub fn pack_with_codes() -> PackSummary {
         rollouts: rollouts.map(|(name, clips)| (name.to_owned(), clips)).into(),
     };
     PackSummary { has_policy: false, max_clips: 0, recorded: Some(recorded), ..pack() }
+}
+
+/// A comparison in which one part is off.
+pub fn verified() -> Verified {
+    let parts = [
+        ("dLDM encoder", 3e-6),
+        ("coarse decoder", 8e-6),
+        ("video VAE decoder", f64::INFINITY),
+        ("diffusion model at noise 1", 0.03),
+        ("policy", 2e-5),
+    ];
+    let rows =
+        parts.map(|(part, error)| Row::new(part, Unit::Ratio, error).floor(Floor::AtMost(2e-3)));
+    let wrong = rows.iter().filter(|row| row.reached == Some(false));
+    let wrong = wrong.map(|row| row.measure.clone()).collect();
+    let title = "Largest error over largest value, test device against the processor".to_owned();
+    Verified { table: Table { title, rows: rows.into() }, wrong }
 }
 
 /// Codes of the clip after `index` others: near 100 times the action, apart by seed.
@@ -167,6 +194,7 @@ impl Script {
                     self.events.push_back(Event::PackOpened { job, pack });
                 }
             },
+            Request::Extend { .. } | Request::Verify if self.mute_predictions => return,
             Request::Extend { path, parent, fixed, origin, sampling } => {
                 let predictions = predictions(path.clips.len(), &fixed, sampling.seed);
                 let codes = predictions.iter().map(|p| p.code).collect();
@@ -206,10 +234,30 @@ impl Script {
                     .collect();
                 self.events.push_back(Event::CandidatesReady { job, parent, candidates });
             }
+            Request::Recall { keys } => {
+                for key in keys {
+                    if let Some(stored) = self.kept.get(&key).cloned() {
+                        self.store.insert(key, stored);
+                        let quality = ClipQuality::Refined;
+                        self.events.push_back(Event::ClipReady { job, key, quality });
+                    }
+                }
+            }
+            Request::Verify => {
+                let verified = Arc::new(verified());
+                self.events.push_back(Event::Verified { job, verified });
+            }
             Request::Encode { .. } => {}
         }
         self.open.remove(&job);
         self.events.push_back(Event::Finished { job });
+    }
+
+    /// The refined clips as a disk would have them at the next start.
+    pub fn disk(&self) -> HashMap<ClipKey, StoredClip> {
+        let refined = |stored: &StoredClip| stored.quality == ClipQuality::Refined;
+        let clips = self.store.iter().filter(|(_, stored)| refined(stored));
+        clips.map(|(key, stored)| (*key, stored.clone())).collect()
     }
 
     fn coarse(&mut self, job: JobId, path: &Path) {

@@ -7,6 +7,7 @@ mod import;
 mod menu;
 mod panels;
 mod player;
+mod queue;
 mod scene;
 mod selection;
 mod sessions;

@@ -8,6 +8,7 @@ use eframe::egui::{self, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use engine::import;
+use engine::rollout::Unfinished;
 use engine::worker::{Progress, Stage};
 use videoworld_studio::commands::Command;
 use videoworld_studio::panels::Panel;
@@ -191,11 +192,12 @@ fn panels_look_as_they_did_in_states_of_their_own() {
     act(&mut harness, Action::SetMark(Mark::Out, 27));
     act(&mut harness, Action::Run(Command::ToggleLoop));
     let session = harness.state().model().session.as_ref().expect("a rollout is there");
-    let saved = Arc::new(session.saved());
+    let saved = Arc::new(session.saved(Unfinished::default()));
     shoot(harness.into_state(), &[(Panel::Timeline, "marked"), (Panel::Transport, "marked")]);
 
     let mut harness = window(State::Empty, size, false);
-    harness.state_mut().model_mut().last_session = Some(Kept { path: "kept.json".into(), saved });
+    let kept = Kept { path: "kept.json".into(), saved };
+    harness.state_mut().model_mut().last_session = Some(kept);
     shoot(harness.into_state(), &[(Panel::Gallery, "last_session")]);
 
     let mut harness = window(State::Working, size, false);
@@ -305,6 +307,15 @@ fn the_window_looks_as_it_did() {
         Some(Import { to: "/home/me/videoworld2".into(), state });
     harness.run_steps(4);
     shoot(&mut harness, "window_imported");
+    let mut harness = window(State::Ready, vec2(1280.0, 720.0), true);
+    act(&mut harness, Action::Run(Command::VerifyDevice));
+    harness.run_steps(2);
+    shoot(&mut harness, "window_verified");
+    let mut harness = window(State::Working, vec2(1280.0, 720.0), true);
+    step_to_end(&mut harness);
+    harness.get_by_label("Queue").click();
+    harness.run_steps(3);
+    shoot(&mut harness, "window_queue");
     let mut harness = window(State::Failed, vec2(1280.0, 720.0), true);
     shoot(&mut harness, "window_failed");
     assert!(failures.is_empty(), "{}", failures.join("\n"));

@@ -13,11 +13,11 @@ use videoworld_studio::studio::{Studio, StudioOptions};
 use crate::fake::{Shared, options};
 use crate::flow::{open, press};
 
-fn keeping_in(folder: &Path) -> StudioOptions {
+pub fn keeping_in(folder: &Path) -> StudioOptions {
     StudioOptions { sessions: Some(folder.to_owned()), ..options() }
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.expect("the folder can be read").path())
@@ -47,13 +47,13 @@ fn wait_for(folder: &Path, count: usize, clips: usize) {
     }
 }
 
-fn start(harness: &mut Harness<'_, Studio>) {
+pub fn start(harness: &mut Harness<'_, Studio>) {
     harness.get_by_label("Start Paper airplane, environment 1").click();
     harness.run_steps(4);
 }
 
 /// Lets the news of the thread arrive.
-fn wait_for_offer(harness: &mut Harness<'_, Studio>) {
+pub fn wait_for_offer(harness: &mut Harness<'_, Studio>) {
     let asked = Instant::now();
     while harness.state().model().last_session.is_none() {
         assert!(asked.elapsed() < Duration::from_secs(10), "nothing is offered");

@@ -19,7 +19,7 @@ pub use refined::{Refined, refined};
 pub use rollouts::{Rollouts, Survival, rollouts};
 pub use speed::{DeviceSpeed, NetworkSpeed, Speed, speed};
 pub use table::{Floor, Row, Table, Unit};
-pub use verify::{Verified, verify};
+pub use verify::{Verified, VerifyWatch, verify};
 
 use crate::craft::{Episode, FRAMES_PER_CLIP, Split, Task};
 use crate::media::{Frame, frames_from_tensor, resize_bilinear, tensor_from_frames};
@@ -48,6 +48,10 @@ pub enum EvalError {
         "two or more clips a task are needed: one half trains the probes, the other tests them"
     )]
     TooFew,
+    #[error(
+        "comparing needs all weights of the pack at once, about {needed} of memory, and {there} are there"
+    )]
+    Memory { needed: String, there: String },
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]

@@ -3,15 +3,19 @@
 //! Graphics drivers and tuned kernels have been seen to answer wrongly without any error, so the
 //! same inputs go through every part of the pack's networks on both.
 
+use std::ops::ControlFlow;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::table::{Floor, Row, Table, Unit};
-use super::{EvalError, Progress, unseen};
+use super::{EvalError, unseen};
 use crate::media::{self, FrameSize};
-use crate::pack::{Networks, Pack};
+use crate::memory::{Budget, human};
+use crate::pack::{Estimate, Job, Manifest, Networks, Pack, Residence};
+use crate::rollout::RunError;
 
 /// Largest error, over the largest value of the processor's answer, that rounding explains.
 const TOLERANCE: f64 = 2e-3;
@@ -26,22 +30,53 @@ pub struct Verified {
     pub wrong: Vec<String>,
 }
 
+/// Hears what computes, how many parts of both sides are done, and of how many; `Break` stops.
+pub type VerifyWatch<'a> = dyn FnMut(&'static str, usize, usize) -> ControlFlow<()> + 'a;
+
 /// Compares `device`, described in words, with the CPU backend.
 ///
 /// # Errors
-/// Fails when the networks cannot be loaded on one of them.
+/// Fails when the networks do not fit into memory or cannot be loaded on one of them, and when
+/// stopped.
 pub fn verify(
     pack: &Pack,
     device: &Device,
     description: &str,
-    progress: &mut Progress<'_>,
+    watch: &mut VerifyWatch<'_>,
 ) -> Result<Verified, EvalError> {
-    progress("Computing on the processor", 0, 2);
-    let wanted = answers(pack, &pack.load(&Device::flex())?);
-    progress("Computing on the device", 1, 2);
-    let found = answers(pack, &pack.load(device)?);
-    progress("Compared", 2, 2);
+    let limit = Budget::Auto.limit(true);
+    check_memory(&pack.manifest, limit)?;
+    let parts = count_parts(&pack.manifest);
+    let mut side = |doing, device: &Device, before: usize| {
+        let mut heard = |done| match watch(doing, before + done, 2 * parts) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(RunError::Cancelled),
+        };
+        heard(0)?;
+        let networks = pack.load(device)?;
+        Ok::<_, EvalError>(answers(pack, &networks, &mut heard)?)
+    };
+    let wanted = side("Computing on the processor", &Device::flex(), 0)?;
+    let found = side("Computing on the device", device, parts)?;
     Ok(compare(&wanted, &found, description))
+}
+
+/// The networks are loaded whole, one side after the other.
+fn check_memory(manifest: &Manifest, limit: Option<u64>) -> Result<(), EvalError> {
+    let job = Job { clips: 1, refined: true, previews: false, on_processor: true };
+    let needed = Estimate::of(manifest, job).peak(Residence::Kept);
+    match limit {
+        Some(there) if needed > there => {
+            Err(EvalError::Memory { needed: human(needed), there: human(there) })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How many [`answers`] a pack gives.
+fn count_parts(manifest: &Manifest) -> usize {
+    let refiner = if manifest.vdm.is_some() { 2 + SIGMAS.len() } else { 0 };
+    4 + refiner + usize::from(manifest.planner.is_some())
 }
 
 fn compare(wanted: &[Answer], found: &[Answer], description: &str) -> Verified {
@@ -77,8 +112,12 @@ fn relative_error(wanted: &Answer, found: &Answer) -> f64 {
 }
 
 /// Every part gets inputs that do not pass through another part, so that an error is named where it
-/// arises.
-fn answers(pack: &Pack, networks: &Networks) -> Vec<Answer> {
+/// arises. `heard` is told how many are there and can stop it.
+fn answers(
+    pack: &Pack,
+    networks: &Networks,
+    heard: &mut dyn FnMut(usize) -> Result<(), RunError>,
+) -> Result<Vec<Answer>, RunError> {
     let manifest = &pack.manifest;
     let device = &networks.device;
     let mut rng = ChaCha8Rng::seed_from_u64(0);
@@ -105,6 +144,7 @@ fn answers(pack: &Pack, networks: &Networks) -> Vec<Answer> {
     let mut answer = |part: String, tensor: TensorData| {
         let values = tensor.convert::<f32>().try_into_vec().expect("converted to f32");
         answers.push(Answer { part, values });
+        heard(answers.len())
     };
     let dldm = &networks.dldm;
     let count = manifest.codes_per_clip();
@@ -112,31 +152,31 @@ fn answers(pack: &Pack, networks: &Networks) -> Vec<Answer> {
     let indices: Vec<u16> = (0..count).map(|i| (i * 7919 % vocabulary) as u16).collect();
     let codes = networks.codes(&indices);
     let encoded = dldm.encode(small_clip);
-    answer("dLDM encoder".into(), encoded.features.into_data());
-    answer("dLDM queries".into(), encoded.z.into_data());
+    answer("dLDM encoder".into(), encoded.features.into_data())?;
+    answer("dLDM queries".into(), encoded.z.into_data())?;
     answer(
         "coarse decoder".into(),
         dldm.decode_from_frame(small.clone(), codes.clone()).into_data(),
-    );
+    )?;
     let tokens = dldm.connect(codes);
-    answer("connector".into(), tokens.clone().into_data());
+    answer("connector".into(), tokens.clone().into_data())?;
     if let Some(vdm) = &networks.vdm {
         let video = moving(&large, manifest.frame_size, noise(clip_shape(manifest.frame_size)));
-        answer("video VAE encoder".into(), vdm.vae.encode(video).into_data());
+        answer("video VAE encoder".into(), vdm.vae.encode(video).into_data())?;
         let config = vdm.vae.config();
         let side = config.spatial_compression();
         let [height, width] =
             [manifest.frame_size.height, manifest.frame_size.width].map(|n| n as usize / side);
         let shape = [1, config.z_dim, config.latent_steps(frames), height, width];
         let latents = noise(shape);
-        answer("video VAE decoder".into(), vdm.vae.decode(latents.clone()).into_data());
+        answer("video VAE decoder".into(), vdm.vae.decode(latents.clone()).into_data())?;
         let mut from =
             vdm.conditioning(large.clone(), small.expand(clip_shape(manifest.coarse_size)), tokens);
         from.given = noise([1, config.z_dim, 1, height, width]);
         from.hint = Some(noise(shape));
         for sigma in SIGMAS {
             let estimate = vdm.denoise(&(latents.clone() * sigma), &[vec![sigma]], &from);
-            answer(format!("diffusion model at noise {sigma}"), estimate.into_data());
+            answer(format!("diffusion model at noise {sigma}"), estimate.into_data())?;
         }
     }
     if let Some(planner) = &networks.planner {
@@ -145,9 +185,9 @@ fn answers(pack: &Pack, networks: &Networks) -> Vec<Answer> {
         let data = TensorData::new(indices.iter().map(|i| i32::from(*i)).collect(), [1, count]);
         let codes = Tensor::<2, Int>::from_data(data, device);
         let tasks = Tensor::<1, Int>::from_data(TensorData::new(vec![0_i32], [1]), device);
-        answer("policy".into(), planner.logits(codes, features, tasks).into_data());
+        answer("policy".into(), planner.logits(codes, features, tasks).into_data())?;
     }
-    answers
+    Ok(answers)
 }
 
 #[cfg(test)]
@@ -180,7 +220,8 @@ mod tests {
         weights.silence("decoder.head.2.bias");
         weights.silence("decoder.head.2.weight");
         vdm.vae = weights.load_into(vdm.vae.clone(), &VAE_KEYS).unwrap();
-        let verified = compare(&answers(&pack, &right), &answers(&pack, &broken), "broken");
+        let answers = |networks| answers(&pack, networks, &mut |_| Ok(())).unwrap();
+        let verified = compare(&answers(&right), &answers(&broken), "broken");
         assert_eq!(verified.wrong, ["video VAE decoder"], "{}", verified.table);
     }
 
@@ -188,9 +229,30 @@ mod tests {
     fn a_device_agrees_with_itself() {
         let dir = tempfile::tempdir().unwrap();
         let pack = crate::pack::tests::tiny(dir.path());
-        let verified = verify(&pack, &Device::flex(), "the same", &mut |_, _, _| {}).unwrap();
+        let mut steps = Vec::new();
+        let mut watch = |_, done, of| {
+            steps.push((done, of));
+            ControlFlow::Continue(())
+        };
+        let verified = verify(&pack, &Device::flex(), "the same", &mut watch).unwrap();
         assert!(verified.wrong.is_empty(), "{}", verified.table);
         assert_eq!(verified.table.rows.len(), 4 + 2 + SIGMAS.len() + 1);
         assert!(verified.table.rows.iter().all(|row| row.value == 0.0), "{}", verified.table);
+        let all = verified.table.rows.len();
+        assert_eq!(all, count_parts(&pack.manifest));
+        assert_eq!(steps.last(), Some(&(2 * all, 2 * all)));
+        let mut stop = |_, done, _| {
+            if done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let stopped = verify(&pack, &Device::flex(), "the same", &mut stop);
+        assert!(matches!(stopped, Err(EvalError::Run(RunError::Cancelled))));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_before_it_is_loaded() {
+        let manifest = Manifest::videoworld2();
+        let error = check_memory(&manifest, Some(8_000_000_000)).unwrap_err().to_string();
+        assert!(error.contains("8.0 GB are there"), "{error}");
+        assert!(check_memory(&manifest, None).is_ok());
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::craft::Task;
 use crate::media::{FrameSize, resize_bilinear};
-use crate::pack::PackId;
+use crate::pack::{Pack, PackId};
 
 /// Calls that reached the networks.
 #[derive(Debug, Default)]
@@ -59,6 +59,7 @@ impl FakeModels {
             has_policy: true,
             max_clips: 7,
             has_refiner: true,
+            refiner_left_out: None,
             recorded: None,
         };
         Self {
@@ -93,6 +94,10 @@ impl Models for FakeModels {
 
     fn device(&self) -> &Device {
         &self.device
+    }
+
+    fn source(&self) -> Option<&Pack> {
+        None
     }
 
     fn compiles(&self) -> bool {

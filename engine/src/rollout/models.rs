@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use super::{CodePrediction, RunError, Sampling};
 use crate::craft::Task;
 use crate::media::FrameSize;
-use crate::pack::{PackId, RecordedCodes};
+use crate::pack::{Pack, PackId, RecordedCodes};
 
 /// What is known of an opened pack.
 #[derive(Debug, Clone)]
@@ -39,6 +39,8 @@ pub struct PackSummary {
     pub max_clips: usize,
     /// Whether clips can be refined; otherwise there is coarse video alone.
     pub has_refiner: bool,
+    /// Why the pack's diffusion model was left out, a sentence for people.
+    pub refiner_left_out: Option<String>,
     /// Codes that came with the pack.
     pub recorded: Option<RecordedCodes>,
 }
@@ -99,6 +101,9 @@ pub trait Models {
     fn pack(&self) -> &Arc<PackSummary>;
 
     fn device(&self) -> &Device;
+
+    /// Where the networks were read from, if it is a pack.
+    fn source(&self) -> Option<&Pack>;
 
     /// Whether the device compiles kernels when they first run.
     fn compiles(&self) -> bool;

@@ -38,6 +38,12 @@ impl PackModels {
         Ok(Self { networks, pack, residence, summary, top_p, compiles: chosen.compiles })
     }
 
+    /// Says why the diffusion model was left out, if it was.
+    pub fn explained(mut self, reason: Option<String>) -> Self {
+        Arc::make_mut(&mut self.summary).refiner_left_out = reason;
+        self
+    }
+
     /// The latents of a clip, `[1, channel, steps, height, width]`.
     fn sample(
         &self,
@@ -97,6 +103,7 @@ impl PackSummary {
             has_policy: planner.is_some(),
             max_clips: planner.map_or(0, |p| p.max_codes() / manifest.codes_per_clip()),
             has_refiner: manifest.vdm.is_some(),
+            refiner_left_out: None,
             recorded: pack.recorded_codes()?,
         })
     }
@@ -109,6 +116,10 @@ impl Models for PackModels {
 
     fn device(&self) -> &Device {
         &self.networks.device
+    }
+
+    fn source(&self) -> Option<&Pack> {
+        Some(&self.pack)
     }
 
     fn compiles(&self) -> bool {

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 
 use super::{
-    Candidate, ClipKey, ClipQuality, ClipStore, CodePrediction, HostVideo, Models, PackSummary,
-    Path, RefineRequest, RefineStep, Sampling, Stage, Watch,
+    Candidate, ClipCache, ClipKey, ClipQuality, ClipStore, CodePrediction, HostVideo, Models,
+    PackSummary, Path, RefineRequest, RefineStep, Sampling, Stage, Watch,
 };
 use crate::media::{self, Frame, FrameSize};
 
@@ -50,6 +50,7 @@ pub enum RunError {
 pub struct Runner {
     models: Box<dyn Models>,
     store: ClipStore,
+    cache: Option<Arc<ClipCache>>,
     /// Previews decoded while one clip is sampled, evenly spread.
     previews_per_clip: usize,
     /// Stages whose kernels are compiled.
@@ -58,7 +59,12 @@ pub struct Runner {
 
 impl Runner {
     pub fn new(models: Box<dyn Models>, store: ClipStore, previews_per_clip: usize) -> Self {
-        Self { models, store, previews_per_clip, warm: RefCell::default() }
+        Self { models, store, cache: None, previews_per_clip, warm: RefCell::default() }
+    }
+
+    /// With a cache, in which refined clips are looked for before they are computed.
+    pub fn keeping(self, cache: Option<Arc<ClipCache>>) -> Self {
+        Self { cache, ..self }
     }
 
     /// Whether `stage` runs for the first time on a device that has to compile its kernels.
@@ -136,7 +142,34 @@ impl Runner {
         Ok(key)
     }
 
-    /// Refines the last clip of `path`, and the clips before it that are not in the store.
+    /// Puts those refined clips into the store that the cache has. Nothing is computed.
+    ///
+    /// # Errors
+    /// Fails when cancelled.
+    pub fn recall(&self, keys: &[ClipKey], watch: &mut dyn Watch) -> Result<(), RunError> {
+        progress(watch, Stage::ReadingClips, 0, keys.len())?;
+        for (done, key) in keys.iter().enumerate() {
+            if self.store.video(*key).is_some() {
+                watch.clip_ready(*key, ClipQuality::Refined);
+            } else {
+                self.recall_one(*key, watch);
+            }
+            progress(watch, Stage::ReadingClips, done + 1, keys.len())?;
+        }
+        Ok(())
+    }
+
+    /// What the clip after a refined one goes on from, if the cache has it.
+    fn recall_one(&self, key: ClipKey, watch: &mut dyn Watch) -> Option<Arc<HostVideo>> {
+        let (clip, last) = self.cache.as_ref()?.read(key, &self.pack().device)?;
+        let last = Arc::new(last);
+        self.store.put_kept(key, Arc::new(clip), last.clone());
+        watch.clip_ready(key, ClipQuality::Refined);
+        Some(last)
+    }
+
+    /// Refines the last clip of `path`, and the clips before it that are in neither store nor
+    /// cache.
     ///
     /// # Errors
     /// Fails without a refiner, on a path that is not of this pack or has no clip, and when
@@ -156,12 +189,17 @@ impl Runner {
             .map(|n| ClipKey::refined(&self.pack().id, &path.first_clips(n), sampling))
             .collect();
         let key = *keys.last().ok_or(RunError::NoClip)?;
-        let found = (1..=count).rev().find_map(|n| Some((n, self.store.video(keys[n - 1])?)));
+        if self.store.video(key).is_some() {
+            watch.clip_ready(key, ClipQuality::Refined);
+            return Ok(key);
+        }
+        let found = (1..=count).rev().find_map(|n| {
+            let key = keys[n - 1];
+            let last = self.store.video(key).or_else(|| self.recall_one(key, watch));
+            Some((n, last?))
+        });
         let (done, mut first) = match found {
-            Some((n, _)) if n == count => {
-                watch.clip_ready(key, ClipQuality::Refined);
-                return Ok(key);
-            }
+            Some((n, _)) if n == count => return Ok(key),
             Some((n, last)) => (n, last.on(self.models.device())),
             None => (0, media::tensor_from_frames(&[&path.start], self.models.device())),
         };
@@ -181,8 +219,12 @@ impl Runner {
                 watch,
             )?;
             first = media::last_frame(video.clone());
-            let frames = media::frames_from_tensor(video);
-            self.store.put_refined(keys[n - 1], frames, HostVideo::read(first.clone()));
+            let clip = Arc::new(media::frames_from_tensor(video));
+            let last = Arc::new(HostVideo::read(first.clone()));
+            self.store.put_refined(keys[n - 1], clip.clone(), last.clone());
+            if let Some(cache) = &self.cache {
+                cache.write(keys[n - 1], &self.pack().device, clip, last);
+            }
             watch.clip_ready(keys[n - 1], ClipQuality::Refined);
         }
         Ok(key)

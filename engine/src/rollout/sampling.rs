@@ -24,24 +24,30 @@ pub struct Sampling {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
     ReadingWeights,
+    /// Finished clips from the disk.
+    ReadingClips,
     WarmingUp,
     PredictingCodes,
     PaintingCoarse,
     Refining,
     DecodingVideo,
     EncodingVideo,
+    /// The device with the processor, part by part.
+    Comparing,
 }
 
 impl Stage {
     pub fn label(self) -> &'static str {
         match self {
             Self::ReadingWeights => "Reading weights",
+            Self::ReadingClips => "Reading finished clips",
             Self::WarmingUp => "Warming up (first run)",
             Self::PredictingCodes => "Predicting codes",
             Self::PaintingCoarse => "Painting coarse clip",
             Self::Refining => "Refining",
             Self::DecodingVideo => "Decoding video",
             Self::EncodingVideo => "Encoding video",
+            Self::Comparing => "Comparing with the processor",
         }
     }
 }

@@ -24,6 +24,31 @@ pub struct Session {
     pub pack_id: String,
     pub sampling: Sampling,
     pub rollout: Rollout,
+    pub unfinished: Unfinished,
+}
+
+/// Work on a rollout that was asked for and not done when it was written down.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Unfinished {
+    /// Clips that waited to be refined, in their order.
+    pub refine: Vec<NodeId>,
+    /// Clips whose refining was cancelled: it is not begun again unasked.
+    pub cancelled: Vec<NodeId>,
+    /// Whether clips were being predicted up to the end of the task.
+    pub to_the_end: bool,
+}
+
+impl Unfinished {
+    /// Whether there is anything to go on with.
+    pub fn is_empty(&self) -> bool {
+        self.refine.is_empty() && !self.to_the_end
+    }
+
+    fn is_of(&self, rollout: &Rollout) -> bool {
+        let there = |node: &NodeId| (node.0 as usize) < rollout.nodes().len();
+        self.refine.iter().chain(&self.cancelled).all(there)
+    }
 }
 
 /// Why a session could not be read or written.
@@ -52,6 +77,8 @@ struct SessionFile {
     current: NodeId,
     /// Without the root, parents before children; node `i` of the tree is entry `i - 1`.
     clips: Vec<ClipEntry>,
+    #[serde(default)]
+    unfinished: Unfinished,
     /// PNG, base64.
     start_frame: String,
 }
@@ -94,6 +121,7 @@ impl Session {
             sampling: self.sampling.clone(),
             current: rollout.current(),
             clips: clips.collect(),
+            unfinished: self.unfinished.clone(),
             start_frame: STANDARD.encode(media::png_bytes(&rollout.start)?),
         };
         Ok(serde_json::to_string_pretty(&file).expect("plain data is always JSON"))
@@ -125,7 +153,16 @@ impl Session {
         let rollout =
             Rollout::rebuild(Arc::new(start), file.source, file.task, clips, file.current)
                 .ok_or_else(|| foreign("its clips do not form a tree".to_owned()))?;
-        Ok(Self { pack: file.pack, pack_id: file.pack_id, sampling: file.sampling, rollout })
+        if !file.unfinished.is_of(&rollout) {
+            return Err(foreign("its unfinished work names clips that it has not".to_owned()));
+        }
+        Ok(Self {
+            pack: file.pack,
+            pack_id: file.pack_id,
+            sampling: file.sampling,
+            rollout,
+            unfinished: file.unfinished,
+        })
     }
 
     /// Writes the session file whole or not at all.
@@ -175,6 +212,11 @@ mod tests {
             pack_id: "00ff".into(),
             sampling: Sampling { temperature: 0.8, seed: 11, refine_steps: 12, guidance: 1.5 },
             rollout,
+            unfinished: Unfinished {
+                refine: vec![NodeId(1), NodeId(2)],
+                cancelled: vec![NodeId(3)],
+                to_the_end: true,
+            },
         }
     }
 
@@ -186,6 +228,7 @@ mod tests {
         saved.save(&path).unwrap();
         let loaded = Session::load(&path).unwrap();
         assert_eq!(loaded.sampling, saved.sampling);
+        assert_eq!(loaded.unfinished, saved.unfinished);
         assert_eq!(loaded.rollout.start, saved.rollout.start);
         assert_eq!(loaded.rollout.current(), saved.rollout.current());
         assert_eq!(loaded.rollout.task, Task::Tower);
@@ -215,5 +258,11 @@ mod tests {
             refused(&text.replace("\"start_frame\": \"", "\"start_frame\": \"!"))
                 .contains("damaged")
         );
+        let mut file: serde_json::Value = serde_json::from_str(&text).unwrap();
+        file["unfinished"]["refine"] = serde_json::json!([7]);
+        assert!(refused(&file.to_string()).contains("clips that it has not"));
+        file.as_object_mut().unwrap().remove("unfinished");
+        let older = Session::from_json(&file.to_string(), "x.json").unwrap();
+        assert!(older.unfinished.is_empty(), "files of before say nothing of it");
     }
 }

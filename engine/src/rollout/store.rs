@@ -25,6 +25,19 @@ impl HostVideo {
         Self { shape, values }
     }
 
+    /// A video `[1, 3, time, height, width]` from its numbers.
+    pub(super) fn of(shape: [usize; 5], values: Vec<f32>) -> Self {
+        Self { shape, values }
+    }
+
+    pub(super) fn shape(&self) -> [usize; 5] {
+        self.shape
+    }
+
+    pub(super) fn values(&self) -> &[f32] {
+        &self.values
+    }
+
     /// The same video on a device.
     pub fn on(&self, device: &Device) -> Tensor<5> {
         Tensor::from_data(TensorData::new(self.values.clone(), self.shape.to_vec()), device)
@@ -133,18 +146,22 @@ impl ClipStore {
         let video = Arc::new(video);
         let mut slots = self.slots();
         slots.decodes.coarse += 1;
-        slots.put(key, clip, ClipQuality::Coarse, Some(video.clone()));
+        slots.put(key, Arc::new(clip), ClipQuality::Coarse, Some(video.clone()));
         video
     }
 
     pub(crate) fn put_preview(&self, key: ClipKey, clip: Vec<Frame>, step: usize, of: usize) {
-        self.slots().put(key, clip, ClipQuality::Preview { step, of }, None);
+        self.slots().put(key, Arc::new(clip), ClipQuality::Preview { step, of }, None);
     }
 
-    pub(crate) fn put_refined(&self, key: ClipKey, clip: Vec<Frame>, last: HostVideo) {
-        let mut slots = self.slots();
-        slots.decodes.refined += 1;
-        slots.put(key, clip, ClipQuality::Refined, Some(Arc::new(last)));
+    pub(crate) fn put_refined(&self, key: ClipKey, clip: Clip, last: Arc<HostVideo>) {
+        self.slots().decodes.refined += 1;
+        self.put_kept(key, clip, last);
+    }
+
+    /// Puts a refined clip back that was computed another time.
+    pub(crate) fn put_kept(&self, key: ClipKey, clip: Clip, last: Arc<HostVideo>) {
+        self.slots().put(key, clip, ClipQuality::Refined, Some(last));
     }
 
     /// What the next clip goes on from, if the clip under `key` is finished and still there.
@@ -169,7 +186,7 @@ impl Slots {
     fn put(
         &mut self,
         key: ClipKey,
-        clip: Vec<Frame>,
+        clip: Clip,
         quality: ClipQuality,
         video: Option<Arc<HostVideo>>,
     ) {
@@ -178,7 +195,7 @@ impl Slots {
             return;
         }
         self.clock += 1;
-        let slot = Slot { clip: Arc::new(clip), quality, video, last_used: self.clock };
+        let slot = Slot { clip, quality, video, last_used: self.clock };
         self.used += slot.bytes();
         if let Some(old) = self.clips.insert(key, slot) {
             self.used -= old.bytes();
@@ -239,7 +256,7 @@ mod tests {
         let store = ClipStore::new(1 << 20);
         store.put_preview(key(1), frames(1), 2, 8);
         assert!(store.video(key(1)).is_none(), "a preview ends no clip");
-        store.put_refined(key(1), frames(2), video());
+        store.put_refined(key(1), Arc::new(frames(2)), Arc::new(video()));
         store.put_preview(key(1), frames(1), 4, 8);
         let stored = store.get(key(1)).expect("was put");
         assert_eq!(stored.quality, ClipQuality::Refined);

@@ -12,10 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::gpu::{self, Chosen, DeviceChoice};
-use crate::memory::Budget;
-use crate::pack::PackSource;
-use crate::pack::{Estimate, Job};
-use crate::rollout::{Models, PackModels};
+use crate::memory::{Budget, human};
+use crate::pack::{Estimate, Job, Manifest, PackSource, Residence, TooLarge};
+use crate::rollout::{ClipCache, Models, PackModels};
 
 pub use crate::rollout::{Candidate, ClipQuality, ClipStore, PackSummary, Sampling, Stage};
 pub use eta::Eta;
@@ -38,6 +37,7 @@ pub struct Worker {
     queue: Arc<Queue>,
     make_opener: Arc<MakeOpener>,
     store: ClipStore,
+    cache: Option<Arc<ClipCache>>,
     events: Receiver<Event>,
     running: Option<Running>,
     /// Opened again after a restart.
@@ -46,29 +46,39 @@ pub struct Worker {
 
 impl Worker {
     /// Starts a worker whose packs are opened by what `make_opener` makes on the worker's thread.
-    /// `wake` is called after every event, from whichever thread caused it.
+    /// Refined clips are kept in `cache`; `wake` is called after every event, from whichever thread
+    /// caused it.
     pub fn with_opener(
         make_opener: impl Fn() -> Box<Opener> + Send + Sync + 'static,
+        cache: Option<ClipCache>,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         let make_opener: Arc<MakeOpener> = Arc::new(make_opener);
         let (sender, events) = channel();
         let queue = Arc::new(Queue::new(sender, Box::new(wake)));
         let store = ClipStore::new(STORE_BUDGET);
-        let running = Running::start(queue.clone(), make_opener.clone(), store.clone());
+        let cache = cache.map(Arc::new);
+        let running =
+            Running::start(queue.clone(), make_opener.clone(), store.clone(), cache.clone());
         Self {
             queue,
             make_opener,
             store,
+            cache,
             events,
             running: Some(running),
             last_pack: Mutex::new(None),
         }
     }
 
-    /// Starts a worker on a device of this machine, chosen when the first pack is opened.
-    pub fn spawn(device: DeviceChoice, wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self::with_opener(move || pack_opener(device), wake)
+    /// Starts a worker on a device of this machine, chosen when the first pack is opened. It stays
+    /// within `memory` and keeps refined clips in this user's cache.
+    pub fn spawn(
+        device: DeviceChoice,
+        memory: Budget,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self::with_opener(move || pack_opener(device, memory), ClipCache::of_user(), wake)
     }
 
     /// Queues a request and names it. Every job ends with exactly one of [`Event::Finished`],
@@ -124,7 +134,8 @@ impl Worker {
         }
         self.queue.reopen();
         let (queue, make_opener) = (self.queue.clone(), self.make_opener.clone());
-        self.running = Some(Running::start(queue, make_opener, self.store.clone()));
+        let (store, cache) = (self.store.clone(), self.cache.clone());
+        self.running = Some(Running::start(queue, make_opener, store, cache));
         let last = self.last_pack.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(source) = last {
             self.send(Request::OpenPack(source));
@@ -132,7 +143,7 @@ impl Worker {
     }
 }
 
-fn pack_opener(device: DeviceChoice) -> Box<Opener> {
+fn pack_opener(device: DeviceChoice, memory: Budget) -> Box<Opener> {
     let mut chosen: Option<Chosen> = None;
     Box::new(move |source| {
         let pack = source.open().map_err(|error| error.to_string())?;
@@ -146,13 +157,33 @@ fn pack_opener(device: DeviceChoice) -> Box<Opener> {
             previews: true,
             on_processor: !chosen.compiles,
         };
-        let limit = Budget::Auto.limit(job.on_processor);
-        let plan = Estimate::plan(&pack.manifest, job, limit);
-        let (_, residence) = plan.map_err(|error| error.to_string())?;
+        let limit = memory.limit(job.on_processor);
+        let (residence, reason) =
+            residence(&pack.manifest, job, limit).map_err(|error| error.to_string())?;
         let models =
             PackModels::load(&pack, chosen, residence).map_err(|error| error.to_string())?;
-        Ok(Box::new(models) as Box<dyn Models>)
+        Ok(Box::new(models.explained(reason)) as Box<dyn Models>)
     })
+}
+
+/// Where refining does not fit there is coarse video alone, with the reason in a sentence.
+fn residence(
+    manifest: &Manifest,
+    job: Job,
+    limit: Option<u64>,
+) -> Result<(Residence, Option<String>), TooLarge> {
+    let error = match Estimate::plan(manifest, job, limit) {
+        Ok((_, residence)) => return Ok((residence, None)),
+        Err(error) => error,
+    };
+    let coarse = Job { refined: false, previews: false, ..job };
+    let (_, residence) = Estimate::plan(manifest, coarse, limit)?;
+    let reason = format!(
+        "Refining needs about {} of memory and {} are there, so there is coarse video alone",
+        human(error.needed),
+        human(error.limit)
+    );
+    Ok((residence, Some(reason)))
 }
 
 impl Drop for Worker {
@@ -160,6 +191,10 @@ impl Drop for Worker {
         self.queue.close();
         if let Some(running) = self.running.take() {
             running.join_within(CLOSING_BOUND);
+        }
+        // The thread may still hold the cache, so that dropping it here would not wait.
+        if let Some(cache) = &self.cache {
+            cache.flush();
         }
     }
 }

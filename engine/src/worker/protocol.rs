@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::eval::Verified;
 use crate::media::Frame;
 use crate::pack::PackSource;
 use crate::rollout::{
@@ -44,10 +45,16 @@ pub enum Request {
         count: usize,
         sampling: Sampling,
     },
+    /// Those refined clips that were finished another time and kept on the disk.
+    Recall {
+        keys: Vec<ClipKey>,
+    },
     /// The codes of a video, clip after clip.
     Encode {
         frames: Vec<Frame>,
     },
+    /// Compares every part of the pack on the device with the processor.
+    Verify,
 }
 
 /// How far a job is.
@@ -91,6 +98,14 @@ pub enum Event {
     Encoded {
         job: JobId,
         clips: Vec<Vec<u16>>,
+    },
+    Verified {
+        job: JobId,
+        verified: Arc<Verified>,
+    },
+    /// Refined clips cannot be kept on the disk: one sentence, said once. No job is worse off.
+    NotKept {
+        reason: String,
     },
     /// The job stands still between two steps, because work is paused.
     Held {

@@ -145,6 +145,12 @@ impl Queue {
         (self.wake)();
     }
 
+    /// Says something that is about no job.
+    pub fn announce(&self, event: Event) {
+        self.state().say(event);
+        (self.wake)();
+    }
+
     /// Says the last thing about the running job, unless it was cancelled.
     pub fn finish(&self, job: &Job, event: Event) {
         let mut state = self.state();

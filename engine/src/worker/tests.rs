@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use super::{ClipQuality, Event, JobId, Request, Sampling, Worker};
+use super::{ClipQuality, Event, JobId, Request, Sampling, Stage, Worker, residence};
 use crate::craft::Task;
+use crate::gpu::{self, DeviceChoice};
 use crate::media::Frame;
-use crate::pack::PackSource;
+use crate::pack::{Job, Manifest, PackSource, Residence};
 use crate::rollout::fake::{Calls, FAKE_SIZE, FakeModels};
-use crate::rollout::{ClipKey, Decodes, Models, Origin, Path, Rollout};
+use crate::rollout::{ClipCache, ClipKey, Decodes, Models, Origin, PackModels, Path, Rollout};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -20,6 +21,14 @@ struct Setup {
 }
 
 fn worker(step_time: Duration, panics_on: Option<Vec<u16>>) -> Setup {
+    worker_with(step_time, panics_on, None)
+}
+
+fn worker_with(
+    step_time: Duration,
+    panics_on: Option<Vec<u16>>,
+    cache: Option<ClipCache>,
+) -> Setup {
     let calls = Arc::new(Calls::default());
     let wakes = Arc::new(AtomicU64::new(0));
     let woken = wakes.clone();
@@ -36,7 +45,7 @@ fn worker(step_time: Duration, panics_on: Option<Vec<u16>>) -> Setup {
         };
         Box::new(opener) as Box<super::Opener>
     };
-    let worker = Worker::with_opener(make_opener, move || {
+    let worker = Worker::with_opener(make_opener, cache, move || {
         woken.fetch_add(1, Ordering::Relaxed);
     });
     Setup { worker, wakes }
@@ -70,11 +79,12 @@ fn job_of(event: &Event) -> Option<JobId> {
         | Event::CandidatesReady { job, .. }
         | Event::ClipReady { job, .. }
         | Event::Encoded { job, .. }
+        | Event::Verified { job, .. }
         | Event::Held { job }
         | Event::Finished { job }
         | Event::Cancelled { job }
         | Event::Failed { job, .. } => Some(*job),
-        Event::Died { .. } => None,
+        Event::Died { .. } | Event::NotKept { .. } => None,
     }
 }
 
@@ -284,4 +294,131 @@ fn work_without_a_pack_is_refused_in_words() {
     );
     let silence = worker.events().recv_timeout(Duration::from_millis(50));
     assert!(matches!(silence, Err(RecvTimeoutError::Timeout)));
+}
+
+/// A worker that keeps its clips in a folder, with a pack opened.
+fn keeping_in(folder: &std::path::Path) -> Worker {
+    let cache = ClipCache::open(folder.to_owned(), 1 << 20);
+    let worker = worker_with(Duration::ZERO, None, Some(cache)).worker;
+    let job = worker.send(Request::OpenPack(PackSource::Embedded));
+    until_end(&worker, job);
+    worker
+}
+
+#[test]
+fn another_start_of_the_program_finds_the_refined_clips() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = start().then(vec![1; 4], 0);
+    let key = {
+        let worker = keeping_in(dir.path());
+        let job = worker.send(refine(&path));
+        let events = until_end(&worker, job);
+        let refined = |event: &Event| match event {
+            Event::ClipReady { key, quality: ClipQuality::Refined, .. } => Some(*key),
+            _ => None,
+        };
+        events.iter().find_map(refined).expect("it was refined")
+    };
+    let worker = keeping_in(dir.path());
+    let job = worker.send(Request::Recall { keys: vec![key, ClipKey([0; 16])] });
+    let events = until_end(&worker, job);
+    let ready: Vec<_> = events.iter().filter(|e| matches!(e, Event::ClipReady { .. })).collect();
+    assert_eq!(ready.len(), 1, "{events:?}");
+    assert_eq!(worker.store().get(key).unwrap().quality, ClipQuality::Refined);
+    let job = worker.send(refine(&path));
+    until_end(&worker, job);
+    assert_eq!(worker.store().decodes(), Decodes::default(), "nothing is computed");
+}
+
+#[test]
+fn a_full_disk_is_told_once_and_stops_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = dir.path().join("taken");
+    std::fs::write(&taken, "a file where the folder should be").unwrap();
+    let worker = keeping_in(&taken);
+    let mut told = 0;
+    for code in 0..4 {
+        let job = worker.send(refine(&start().then(vec![code; 4], 0)));
+        let events = until_end(&worker, job);
+        assert!(matches!(events.last(), Some(Event::Finished { .. })), "{events:?}");
+        // The thread that writes has had its say by the end of the next job.
+        std::thread::sleep(Duration::from_millis(50));
+        told += events.iter().filter(|e| matches!(e, Event::NotKept { .. })).count();
+    }
+    assert_eq!(told, 1);
+}
+
+#[test]
+fn the_device_is_compared_with_the_processor_and_that_can_be_cancelled() {
+    let dir = tempfile::tempdir().unwrap();
+    crate::pack::tests::tiny(dir.path());
+    let make_opener = || {
+        let opener = |source: &PackSource| {
+            let pack = source.open().map_err(|error| error.to_string())?;
+            let chosen = gpu::choose(DeviceChoice::Cpu).map_err(|error| error.to_string())?;
+            let models = PackModels::load(&pack, &chosen, Residence::Kept);
+            Ok(Box::new(models.map_err(|error| error.to_string())?) as Box<dyn Models>)
+        };
+        Box::new(opener) as Box<super::Opener>
+    };
+    let worker = Worker::with_opener(make_opener, None, || {});
+    let job = worker.send(Request::OpenPack(PackSource::Folder(dir.path().to_owned())));
+    until_end(&worker, job);
+    let job = worker.send(Request::Verify);
+    let events = until_end(&worker, job);
+    let verified = events.iter().find_map(|event| match event {
+        Event::Verified { verified, .. } => Some(verified.clone()),
+        _ => None,
+    });
+    let verified = verified.expect("it was compared");
+    assert!(verified.wrong.is_empty(), "{}", verified.table);
+    let steps = events.iter().filter(
+        |e| matches!(e, Event::Progressed { progress, .. } if progress.stage == Stage::Comparing),
+    );
+    // Both sides tell that they begin, and every part.
+    assert_eq!(steps.count(), 2 + 2 * verified.table.rows.len());
+
+    let job = worker.send(Request::Verify);
+    hold(&worker);
+    worker.cancel(job);
+    let events = until_end(&worker, job);
+    assert!(matches!(events.last(), Some(Event::Cancelled { .. })), "{events:?}");
+    worker.set_paused(false);
+
+    let fake = opened(Duration::ZERO, None);
+    let job = fake.send(Request::Verify);
+    assert!(matches!(until_end(&fake, job).last(), Some(Event::Failed { .. })));
+}
+
+#[test]
+fn a_pack_that_cannot_be_refined_here_is_opened_for_coarse_video() {
+    let manifest = Manifest::videoworld2();
+    let job = Job { clips: 7, refined: true, previews: true, on_processor: true };
+    let at = |limit| residence(&manifest, job, limit);
+    assert_eq!(at(None), Ok((Residence::Kept, None)));
+    let (found, reason) = at(Some(8_000_000_000)).unwrap();
+    assert_eq!(found, Residence::CoarseOnly);
+    let reason = reason.unwrap();
+    assert!(reason.contains("8.0 GB are there"), "{reason}");
+    assert!(at(Some(500_000_000)).unwrap_err().to_string().contains("memory are needed"));
+}
+
+#[test]
+fn a_pause_holds_the_queue_and_every_waiting_job_can_be_cancelled_alone() {
+    let worker = opened(Duration::from_millis(5), None);
+    let paths: Vec<Path> = (1..=4).map(|code| start().then(vec![code; 4], 0)).collect();
+    let jobs: Vec<JobId> = paths.iter().map(|path| worker.send(refine(path))).collect();
+    hold(&worker);
+    worker.cancel(jobs[2]);
+    let events = until_end(&worker, jobs[2]);
+    assert!(matches!(events.last(), Some(Event::Cancelled { .. })), "{events:?}");
+    worker.set_paused(false);
+    let events = until_end(&worker, jobs[3]);
+    let finished: Vec<JobId> = events
+        .iter()
+        .filter(|event| matches!(event, Event::Finished { .. }))
+        .filter_map(job_of)
+        .collect();
+    assert_eq!(finished, [jobs[0], jobs[1], jobs[3]], "in order, and the third never");
+    assert_eq!(worker.store().decodes().refined, 3);
 }

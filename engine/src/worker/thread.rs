@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use super::eta::Eta;
 use super::queue::{Job, Queue};
 use super::{Event, Progress, Request};
+use crate::eval::{self, EvalError};
 use crate::pack::PackSource;
 use crate::rollout::{
-    ClipKey, ClipQuality, ClipStore, Models, NewClip, RunError, Runner, Stage, Watch,
+    ClipCache, ClipKey, ClipQuality, ClipStore, Models, NewClip, RunError, Runner, Stage, Watch,
 };
 
 /// Opens packs on the worker's thread and device; an error is one sentence for people.
@@ -24,12 +25,17 @@ pub type MakeOpener = dyn Fn() -> Box<Opener> + Send + Sync;
 /// Previews decoded while a clip is sampled; each costs a whole decode.
 const PREVIEWS_PER_CLIP: usize = 3;
 
-fn run(queue: &Queue, make_opener: &MakeOpener, store: &ClipStore) {
-    let mut desk = Desk { opener: make_opener(), store: store.clone(), runner: None };
+fn run(queue: &Queue, make_opener: &MakeOpener, store: ClipStore, cache: Option<Arc<ClipCache>>) {
+    let mut desk = Desk { opener: make_opener(), store, cache, runner: None };
     while let Some(job) = queue.next() {
         let outcome = catch_unwind(AssertUnwindSafe(|| desk.work(&job, queue)));
         match outcome {
-            Ok(event) => queue.finish(&job, event),
+            Ok(event) => {
+                queue.finish(&job, event);
+                if let Some(reason) = desk.cache.as_ref().and_then(|cache| cache.take_failure()) {
+                    queue.announce(Event::NotKept { reason });
+                }
+            }
             Err(panic) => {
                 queue.die(said(&*panic));
                 // Taking apart what the panic left may panic as well; that news is of no use.
@@ -42,7 +48,8 @@ fn run(queue: &Queue, make_opener: &MakeOpener, store: &ClipStore) {
 
 enum Refusal {
     Run(RunError),
-    Open(String),
+    /// One sentence for people.
+    Said(String),
     NoPack,
 }
 
@@ -52,10 +59,20 @@ impl From<RunError> for Refusal {
     }
 }
 
+impl From<EvalError> for Refusal {
+    fn from(error: EvalError) -> Self {
+        match error {
+            EvalError::Run(error) => Self::Run(error),
+            error => Self::Said(error.to_string()),
+        }
+    }
+}
+
 /// What the thread works with.
 struct Desk {
     opener: Box<Opener>,
     store: ClipStore,
+    cache: Option<Arc<ClipCache>>,
     runner: Option<Runner>,
 }
 
@@ -72,7 +89,7 @@ impl Desk {
             Ok(()) => Event::Finished { job: job.id },
             Err(Refusal::Run(RunError::Cancelled)) => Event::Cancelled { job: job.id },
             Err(Refusal::Run(error)) => Event::Failed { job: job.id, reason: error.to_string() },
-            Err(Refusal::Open(reason)) => Event::Failed { job: job.id, reason },
+            Err(Refusal::Said(reason)) => Event::Failed { job: job.id, reason },
             Err(Refusal::NoPack) => {
                 Event::Failed { job: job.id, reason: "no pack is open: open one first".to_owned() }
             }
@@ -103,6 +120,15 @@ impl Desk {
                 let candidates = runner?.candidates(path, *count, sampling, reporter)?;
                 reporter.say(Event::CandidatesReady { job: id, parent: *parent, candidates });
             }
+            Request::Recall { keys } => runner?.recall(keys, reporter)?,
+            Request::Verify => {
+                let models = runner?.models();
+                let pack = models.source().ok_or(Refusal::NoPack)?;
+                let description = &models.pack().device;
+                let mut watch = |_, done, of| Watch::step(reporter, Stage::Comparing, done, of);
+                let verified = eval::verify(pack, models.device(), description, &mut watch)?;
+                reporter.say(Event::Verified { job: id, verified: Arc::new(verified) });
+            }
             Request::Encode { frames } => {
                 let clips = runner?.encode(frames, reporter)?;
                 reporter.say(Event::Encoded { job: id, clips });
@@ -114,9 +140,10 @@ impl Desk {
     /// Opens a pack; when it is refused, the one that was open stays.
     fn open(&mut self, source: &PackSource, reporter: &mut Reporter<'_>) -> Result<(), Refusal> {
         reporter.begin(Stage::ReadingWeights, 1)?;
-        let models = (self.opener)(source).map_err(Refusal::Open)?;
+        let models = (self.opener)(source).map_err(Refusal::Said)?;
         let pack = models.pack().clone();
-        self.runner = Some(Runner::new(models, self.store.clone(), PREVIEWS_PER_CLIP));
+        let runner = Runner::new(models, self.store.clone(), PREVIEWS_PER_CLIP);
+        self.runner = Some(runner.keeping(self.cache.clone()));
         reporter.say(Event::PackOpened { job: reporter.job.id, pack });
         Ok(())
     }
@@ -186,14 +213,19 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub fn start(queue: Arc<Queue>, make_opener: Arc<MakeOpener>, store: ClipStore) -> Self {
+    pub fn start(
+        queue: Arc<Queue>,
+        make_opener: Arc<MakeOpener>,
+        store: ClipStore,
+        cache: Option<Arc<ClipCache>>,
+    ) -> Self {
         let (ending, ended) = std::sync::mpsc::channel::<()>();
         let handle = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || {
                 // Dropped when the thread ends, which the receiver notices.
                 let _ending = ending;
-                run(&queue, &*make_opener, &store);
+                run(&queue, &*make_opener, store, cache);
             })
             .expect("a thread can be started");
         Self { handle, ended }

@@ -188,3 +188,60 @@ fn neighbouring_clips_share_a_frame() {
     assert_eq!(numbers(&frames[..6]), [[0, 1, 2, 3, 4]]);
     assert!(numbers(&frames[..1]).is_empty());
 }
+
+#[test]
+fn refined_clips_outlive_the_runner_and_the_chain_goes_on_from_them_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = || Some(Arc::new(ClipCache::open(dir.path().to_owned(), 1 << 20)));
+    let three = start().then(vec![10, 12, 14, 16], 0).then(vec![9; 4], 0).then(vec![11; 4], 3);
+    let sampling = sampling(0.0, 0);
+    {
+        let runner = runner(1 << 20).0.keeping(cache());
+        runner.refine(&three.first_clips(2), &sampling, &mut Unwatched).unwrap();
+    }
+    let (again, calls) = runner(1 << 20);
+    let again = again.keeping(cache());
+    let mut log = Log::default();
+    let keys = [1, 2].map(|n| ClipKey::refined(&again.pack().id, &three.first_clips(n), &sampling));
+    again.recall(&keys, &mut log).unwrap();
+    assert_eq!(log.ready, [ClipQuality::Refined; 2]);
+    assert_eq!(log.steps.last(), Some(&(Stage::ReadingClips, 2, 2)));
+    assert_eq!(again.store().decodes(), Decodes::default());
+    let key = again.refine(&three, &sampling, &mut Unwatched).unwrap();
+    assert_eq!(calls.refine.load(Ordering::Relaxed), 1, "the third clip alone");
+
+    let (uncached, _) = runner(1 << 20);
+    uncached.refine(&three, &sampling, &mut Unwatched).unwrap();
+    let clip = |runner: &Runner, key| runner.store().get(key).unwrap().clip;
+    for key in [keys[0], keys[1], key] {
+        assert_eq!(clip(&again, key), clip(&uncached, key));
+    }
+}
+
+#[test]
+fn a_cancelled_clip_stays_a_preview_and_is_never_kept_as_refined() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = || Some(Arc::new(ClipCache::open(dir.path().to_owned(), 1 << 20)));
+    let path = start().then(vec![1; 4], 0);
+    let sampling = sampling(0.0, 0);
+    let (first, _) = runner(1 << 20);
+    let first = first.keeping(cache());
+    first.coarse(&path, &mut Unwatched).unwrap();
+    // One note to begin, two steps with the check of the preview after them, twice, and a step.
+    let mut log = Log { stop_after: Some(1 + 3 + 3 + 1), ..Log::default() };
+    assert_eq!(first.refine(&path, &sampling, &mut log), Err(RunError::Cancelled));
+    let key = ClipKey::refined(&first.pack().id, &path, &sampling);
+    let best = ClipQuality::Preview { step: 4, of: 8 };
+    assert_eq!(first.store().get(key).unwrap().quality, best);
+    // Begun again, its early previews do not replace the better one.
+    let mut log = Log { stop_after: Some(1 + 4), ..Log::default() };
+    assert_eq!(first.refine(&path, &sampling, &mut log), Err(RunError::Cancelled));
+    assert_eq!(log.ready, [ClipQuality::Preview { step: 2, of: 8 }]);
+    assert_eq!(first.store().get(key).unwrap().quality, best);
+    drop(first);
+    let again = runner(1 << 20).0.keeping(cache());
+    again.recall(&[key], &mut Unwatched).unwrap();
+    assert!(again.store().get(key).is_none(), "nothing was kept");
+    again.refine(&path, &sampling, &mut Unwatched).unwrap();
+    assert_eq!(again.store().decodes().refined, 1);
+}
