@@ -1,4 +1,4 @@
-//! Choosing the device that computes, and describing it in words.
+//! Choosing the device that computes and in what numbers, and describing it in words.
 //!
 //! The window has a device of its own, so a saturated engine never stalls it.
 
@@ -6,6 +6,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::Device;
+
+use crate::weights::Precision;
+
+/// Numbers in a diffusion model from which on half precision is taken by itself: 1 GB in single
+/// precision. Below, there is nothing to save, and single precision is what the pack was checked in.
+const HALF_PRECISION_FROM: u64 = 250_000_000;
 
 /// Where the networks run, as a person asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,14 +57,84 @@ impl FromStr for DeviceChoice {
     }
 }
 
+/// In what the diffusion model computes, as a person asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PrecisionChoice {
+    /// Half precision where a graphics card has it and the pack is large.
+    #[default]
+    Auto,
+    Exactly(Precision),
+}
+
+impl PrecisionChoice {
+    pub const ALL: [Self; 3] =
+        [Self::Auto, Self::Exactly(Precision::F16), Self::Exactly(Precision::F32)];
+
+    /// What a person types.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Exactly(precision) => precision.name(),
+        }
+    }
+}
+
+impl fmt::Display for PrecisionChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for PrecisionChoice {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|choice| choice.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|choice| choice.name()).collect();
+            format!("there is no precision '{name}'; choose one of {}", names.join(", "))
+        })
+    }
+}
+
 /// A device ready to compute.
 #[derive(Debug, Clone)]
 pub struct Chosen {
     pub device: Device,
+    /// In what the diffusion model computes on it; single precision until [`Chosen::computing`].
+    pub precision: Precision,
+    /// A graphics card that computes in half precision.
+    pub half_card: bool,
     /// For people: adapter, interface and driver.
     pub description: String,
     /// Kernels are compiled when they first run, which can take longer than the work itself.
     pub compiles: bool,
+}
+
+impl Chosen {
+    /// The same device computing in the precision asked for, with a pack whose diffusion model has
+    /// so many `numbers`.
+    ///
+    /// # Errors
+    /// Says why a device asked to compute in half precision does not.
+    pub fn computing(mut self, choice: PrecisionChoice, numbers: u64) -> Result<Self, GpuError> {
+        let large = numbers >= HALF_PRECISION_FROM;
+        self.precision = match choice {
+            PrecisionChoice::Auto if self.half_card && large => Precision::F16,
+            PrecisionChoice::Auto => Precision::F32,
+            PrecisionChoice::Exactly(precision) => precision,
+        };
+        if self.precision == Precision::F32 {
+            return Ok(self);
+        }
+        if !self.compiles {
+            return Err(GpuError::HalfOnProcessor);
+        }
+        if !self.device.supports_dtype(Precision::F16.dtype()) {
+            return Err(GpuError::NoHalf { adapter: self.description });
+        }
+        self.description += ", f16";
+        Ok(self)
+    }
 }
 
 /// Why no device could be had.
@@ -68,6 +144,10 @@ pub enum GpuError {
     NoAdapter(DeviceChoice),
     #[error("this build has no graphics interface; use --device cpu")]
     NotBuilt,
+    #[error("{adapter} does not compute in half precision; use --precision f32")]
+    NoHalf { adapter: String },
+    #[error("half precision is for graphics cards, a processor only converts it back and forth; use --precision f32")]
+    HalfOnProcessor,
     #[error("{adapter} could not be opened: {reason}; use --device cpu")]
     Refused { adapter: String, reason: String },
 }
@@ -78,6 +158,8 @@ pub struct Adapter {
     pub description: String,
     /// Runs on the processor; never chosen by [`DeviceChoice::Auto`], burn's own CPU backend is faster.
     pub is_software: bool,
+    /// Whether it computes in half precision.
+    pub half: bool,
     /// Largest storage binding in bytes: no single tensor may be larger.
     pub max_binding_bytes: u64,
 }
@@ -105,7 +187,7 @@ pub fn choose(choice: DeviceChoice) -> Result<Chosen, GpuError> {
 #[cfg(not(feature = "libtorch"))]
 fn cpu() -> Chosen {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Chosen { device: Device::flex(), description: format!("CPU, {cores} cores"), compiles: false }
+    processor(Device::flex(), format!("CPU, {cores} cores"))
 }
 
 /// With PyTorch's kernels built in, the processor computes through them: training is about four
@@ -117,9 +199,15 @@ fn cpu() -> Chosen {
 )]
 fn cpu() -> Chosen {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    processor(Device::libtorch(), format!("CPU through LibTorch, {cores} cores"))
+}
+
+fn processor(device: Device, description: String) -> Chosen {
     Chosen {
-        device: Device::libtorch(),
-        description: format!("CPU through LibTorch, {cores} cores"),
+        device,
+        precision: Precision::F32,
+        half_card: false,
+        description,
         compiles: false,
     }
 }
@@ -147,6 +235,7 @@ mod with_wgpu {
     use wgpu::{Backends, DeviceType};
 
     use super::{Adapter, Chosen, DeviceChoice, GpuError};
+    use crate::weights::Precision;
 
     fn backends(choice: DeviceChoice) -> Backends {
         match choice {
@@ -185,6 +274,7 @@ mod with_wgpu {
                 Adapter {
                     description: describe(&info),
                     is_software: info.device_type == DeviceType::Cpu,
+                    half: adapter.features().contains(wgpu::Features::SHADER_F16),
                     max_binding_bytes: adapter.limits().max_storage_buffer_binding_size,
                 }
             })
@@ -222,12 +312,14 @@ mod with_wgpu {
             ..Default::default()
         }))
         .map_err(|error| refused(error.to_string()))?;
+        let half = adapter.features().contains(wgpu::Features::SHADER_F16);
         let setup = WgpuSetup { instance, adapter, device, queue, backend: info.backend };
         let device = Device::wgpu_options()
             .setup(setup)
             .init()
             .map_err(|error| refused(error.to_string()))?;
-        Ok(Chosen { device, description, compiles: true })
+        let half_card = half && info.device_type != DeviceType::Cpu;
+        Ok(Chosen { device, precision: Precision::F32, half_card, description, compiles: true })
     }
 }
 
@@ -242,5 +334,27 @@ mod tests {
         }
         let error = "cuda".parse::<DeviceChoice>().unwrap_err();
         assert!(error.contains("'cuda'") && error.contains("vulkan"), "{error}");
+        for choice in PrecisionChoice::ALL {
+            assert_eq!(choice.name().parse(), Ok(choice));
+        }
+        let error = "f8".parse::<PrecisionChoice>().unwrap_err();
+        assert!(error.contains("'f8'") && error.contains("f16"), "{error}");
+    }
+
+    #[test]
+    fn half_precision_is_taken_by_itself_for_large_packs_on_cards_alone() {
+        let taken = |half_card: bool, compiles: bool, numbers: u64, choice: PrecisionChoice| {
+            // A card that the test need not have: the CPU backend knows halves as well.
+            let chosen = Chosen { half_card, compiles, ..cpu() };
+            chosen.computing(choice, numbers).map(|chosen| chosen.precision)
+        };
+        let [auto, f16, f32] = PrecisionChoice::ALL;
+        assert_eq!(taken(true, true, HALF_PRECISION_FROM, auto).ok(), Some(Precision::F16));
+        assert_eq!(taken(true, true, HALF_PRECISION_FROM - 1, auto).ok(), Some(Precision::F32));
+        assert_eq!(taken(false, true, HALF_PRECISION_FROM, auto).ok(), Some(Precision::F32));
+        assert_eq!(taken(true, true, 1, f16).ok(), Some(Precision::F16));
+        assert_eq!(taken(true, true, HALF_PRECISION_FROM, f32).ok(), Some(Precision::F32));
+        let refused = taken(false, false, 1, f16).unwrap_err().to_string();
+        assert!(refused.contains("--precision f32"), "{refused}");
     }
 }

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Gradients, Tensor, TensorData};
+use burn::tensor::{DType, Gradients, Tensor, TensorData};
+use half::f16;
+use half::slice::HalfFloatSliceExt as _;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::checkpoint::{CheckpointError, StateDict};
@@ -48,6 +50,8 @@ pub enum WeightsError {
     Format(#[from] safetensors::SafeTensorError),
     #[error("tensor {key} contains values that are not finite")]
     NotFinite { key: String },
+    #[error("tensor {key} holds numbers beyond half precision; use --precision f32")]
+    BeyondHalf { key: String },
     #[error("the weights lack {} tensor(s) this network needs, first {}", .0.len(), .0[0])]
     Missing(Vec<String>),
     #[error("the weights hold {} tensor(s) this network does not know, first {}", .0.len(), .0[0])]
@@ -56,11 +60,37 @@ pub enum WeightsError {
     Shape { key: String, found: Vec<usize>, wanted: Vec<usize> },
 }
 
-/// How numbers are written to disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A type of numbers: of weights on disk and on a device, where a network computes in that of its
+/// weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
     F16,
+    #[default]
     F32,
+}
+
+impl Precision {
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F16 => DType::F16,
+            Self::F32 => DType::F32,
+        }
+    }
+
+    /// Bytes of one number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F16 => size_of::<f16>(),
+            Self::F32 => size_of::<f32>(),
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::F32 => "f32",
+        }
+    }
 }
 
 /// One tensor in host memory, row-major.
@@ -140,12 +170,12 @@ impl Weights {
         self.tensors.extend(other.tensors);
     }
 
-    /// Puts these weights into a network, see [`load`].
+    /// Puts these weights into a network in single precision, see [`load`].
     ///
     /// # Errors
     /// As [`load`].
     pub fn load_into<M: Module>(&self, module: M, keys: &KeyTable) -> Result<M, WeightsError> {
-        load(self, module, keys)
+        load(self, module, keys, Precision::F32)
     }
 
     /// Reads a network's weights under the reference's keys.
@@ -184,6 +214,18 @@ pub trait TensorSource {
     /// # Errors
     /// Fails when they cannot be read or are not finite.
     fn values(&self, key: &str) -> Result<Vec<f32>, WeightsError>;
+
+    /// The same in half precision.
+    ///
+    /// # Errors
+    /// As [`TensorSource::values`], and where one of them is beyond half precision.
+    fn halves(&self, key: &str) -> Result<Vec<f16>, WeightsError> {
+        let halves: Vec<f16> = self.values(key)?.into_iter().map(f16::from_f32).collect();
+        match halves.iter().all(|half| half.is_finite()) {
+            true => Ok(halves),
+            false => Err(WeightsError::BeyondHalf { key: key.to_owned() }),
+        }
+    }
 }
 
 impl TensorSource for Weights {
@@ -216,9 +258,28 @@ impl TensorSource for StateDict {
             false => Err(WeightsError::NotFinite { key: key.to_owned() }),
         }
     }
+
+    fn halves(&self, key: &str) -> Result<Vec<f16>, WeightsError> {
+        let tensor = &self.tensors[key];
+        let mut halves = Vec::with_capacity(tensor.len());
+        let mut finite = true;
+        self.file.read_parts(tensor, |values| -> Result<(), WeightsError> {
+            let begin = halves.len();
+            halves.resize(begin + values.len(), f16::ZERO);
+            halves[begin..].convert_from_f32_slice(values);
+            finite &= values.iter().all(|value| value.is_finite());
+            Ok(())
+        })?;
+        let key = || key.to_owned();
+        match (finite, halves.iter().all(|half| half.is_finite())) {
+            (false, _) => Err(WeightsError::NotFinite { key: key() }),
+            (true, false) => Err(WeightsError::BeyondHalf { key: key() }),
+            (true, true) => Ok(halves),
+        }
+    }
 }
 
-/// Puts weights into a network.
+/// Puts weights into a network, which then computes in `precision`.
 ///
 /// Keys under the table's prefix must be exactly those of the network; others are not looked at.
 /// Tensors are read one after another, so that nothing but the network itself is ever whole in
@@ -230,10 +291,12 @@ pub fn load<M: Module>(
     source: &impl TensorSource,
     module: M,
     keys: &KeyTable,
+    precision: Precision,
 ) -> Result<M, WeightsError> {
     let mut loader = Loader {
         source,
         keys,
+        precision,
         path: Path::default(),
         used: BTreeSet::new(),
         missing: Vec::new(),
@@ -304,6 +367,7 @@ impl Path {
 struct Loader<'a, S> {
     source: &'a S,
     keys: &'a KeyTable,
+    precision: Precision,
     path: Path,
     used: BTreeSet<String>,
     missing: Vec<String>,
@@ -322,7 +386,10 @@ impl<S: TensorSource> Loader<'_, S> {
         if found != wanted {
             return Err(WeightsError::Shape { key: key.into(), found: found.to_vec(), wanted });
         }
-        Ok(TensorData::new(self.source.values(key)?, wanted))
+        Ok(match self.precision {
+            Precision::F16 => TensorData::new(self.source.halves(key)?, wanted),
+            Precision::F32 => TensorData::new(self.source.values(key)?, wanted),
+        })
     }
 }
 
@@ -357,7 +424,8 @@ impl<S: TensorSource> ModuleMapper for Loader<'_, S> {
             }
         };
         let device = param.lazy_device();
-        let mut tensor = Tensor::<D>::from_data(data, &device.clone().inner());
+        let options = (&device.clone().inner(), self.precision.dtype());
+        let mut tensor = Tensor::<D>::from_data(data, options);
         if transposed {
             tensor = tensor.transpose();
         }

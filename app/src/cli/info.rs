@@ -20,7 +20,9 @@ pub fn run(args: &Args) -> Result<()> {
         println!("  no graphics adapter");
     }
     for adapter in &adapters {
-        println!("  {}, largest tensor {}", adapter.description, bytes(adapter.max_binding_bytes));
+        let half = if adapter.half { "f16 and f32" } else { "f32 alone" };
+        let largest = bytes(adapter.max_binding_bytes);
+        println!("  {}, {half}, largest tensor {largest}", adapter.description);
     }
     let chosen = gpu::choose(args.engine.device)?;
     println!("  --device {} computes on: {}", args.engine.device, chosen.description);

@@ -103,7 +103,7 @@ fn direct<M: burn::module::Module>(path: &Path, fresh: M, keys: &crate::weights:
     let mut state =
         StateDict::of(crate::checkpoint::Checkpoint::open(path).unwrap().unwrap()).unwrap();
     state.tensors.retain(|key, _| !["net.surprise", "network.loss.scale"].contains(&key.as_str()));
-    weights::load(&state, fresh, keys).unwrap()
+    weights::load(&state, fresh, keys, Precision::F32).unwrap()
 }
 
 fn assert_same(found: &Weights, wanted: &Weights) {

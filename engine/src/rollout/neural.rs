@@ -31,7 +31,7 @@ impl PackModels {
     /// # Errors
     /// As [`Pack::load`].
     pub fn load(pack: &Pack, chosen: &Chosen, residence: Residence) -> Result<Self, PackError> {
-        let networks = pack.load_some(&chosen.device, residence)?;
+        let networks = pack.load_on(chosen, residence)?;
         let known = PackSummary::of(pack, chosen.description.clone())?;
         let summary = Arc::new(PackSummary { has_refiner: networks.vdm.is_some(), ..known });
         let (pack, top_p) = (pack.clone(), pack.manifest.sampler.top_p);

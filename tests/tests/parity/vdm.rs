@@ -9,6 +9,7 @@ use engine::vdm::{
     DitInput, RopeConfig, SampleRequest, VAE_KEYS, Vdm, VdmConfig, VideoVae, VideoVaeConfig,
     legacy_noise,
 };
+use engine::weights;
 use serde_json::Value;
 
 use crate::Kind;
@@ -121,12 +122,12 @@ fn control_config(config: &Value) -> Result<ControlConfig, Failure> {
 
 fn load_dit(case: &Case, config: &DitConfig) -> Result<Dit, Failure> {
     let fresh = config.init(case.device());
-    Ok(case.weights().load_into(fresh, &DIT_KEYS)?)
+    case.load(fresh, &DIT_KEYS)
 }
 
 fn load_control(case: &Case, config: &ControlConfig) -> Result<ControlBranch, Failure> {
     let fresh = config.init(case.device());
-    Ok(case.weights().load_into(fresh, &CONTROL_KEYS)?)
+    case.load(fresh, &CONTROL_KEYS)
 }
 
 /// The whole video model of a case that holds `net.`, `net_ctrl.` and `tokenizer.`.
@@ -155,7 +156,7 @@ pub fn load_vdm(case: &Case, config: &Value) -> Result<Vdm, Failure> {
     };
     let mut vdm = config.init(case.device());
     let tokenizer = case.weights().strip_prefix("tokenizer.");
-    vdm.vae = tokenizer.load_into(vdm.vae, &VAE_KEYS)?;
+    vdm.vae = weights::load(&tokenizer, vdm.vae, &VAE_KEYS, case.precision())?;
     vdm.dit = load_dit(case, &config.dit)?;
     vdm.control = load_control(case, &config.control)?;
     Ok(vdm)
@@ -165,7 +166,7 @@ fn video_vae(case: &Case, checks: &mut Checks) -> Result<(), Failure> {
     let load = |window: usize| -> Result<VideoVae, Failure> {
         let config = vae_config(case, &case.json()["config"], window)?;
         let fresh = config.init(case.device());
-        Ok(case.weights().load_into(fresh, &VAE_KEYS)?)
+        case.load(fresh, &VAE_KEYS)
     };
     let windows = list(&case.json()["config"], "temporal_window", Value::as_u64)?;
     for window in windows {
