@@ -4,9 +4,11 @@
 //! dict. Packs, parity fixtures and the released files all use those keys, so one loader serves all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DType, Gradients, Tensor, TensorData};
+use burn::tensor::quantization::{QuantScheme, QuantValue, ScaleDtype};
+use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 use safetensors::tensor::{Dtype, TensorView};
@@ -91,6 +93,52 @@ impl Precision {
             Self::F32 => "f32",
         }
     }
+}
+
+/// Numbers that share a scale in 8-bit weights.
+const BLOCK: usize = 32;
+
+/// How the weights of a network lie in a device's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Numbers {
+    /// Of all that is not in 8 bits, and of what is computed.
+    pub precision: Precision,
+    /// Whether the weights of linear layers are in 8 bits, with a scale for every 32 of them: to
+    /// save memory, not time, as they are made whole again whenever they are used.
+    pub eight_bit: bool,
+}
+
+impl From<Precision> for Numbers {
+    fn from(precision: Precision) -> Self {
+        Self { precision, eight_bit: false }
+    }
+}
+
+/// As people read it.
+impl fmt::Display for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.precision.name())?;
+        f.write_str(if self.eight_bit { ", 8-bit weights" } else { "" })
+    }
+}
+
+impl Numbers {
+    /// Whether a parameter is in 8 bits; `outputs` are those of a linear layer whose weight it is.
+    fn in_eight_bits(self, outputs: Option<usize>) -> bool {
+        self.eight_bit && outputs.is_some_and(|outputs| outputs.is_multiple_of(BLOCK))
+    }
+
+    /// Bytes of a network's weights, and of the largest of them before it is quantised.
+    pub fn bytes_of<M: Module>(self, module: &M) -> (u64, u64) {
+        let mut sizes = Sizes { numbers: self, path: Path::default(), all: 0, largest: 0 };
+        module.visit(&mut sizes);
+        (sizes.all, sizes.largest)
+    }
+}
+
+fn eight_bits(device: &Device) -> QuantScheme {
+    let scheme = device.settings().quantization.scheme.with_value(QuantValue::Q8S);
+    scheme.per_block([BLOCK as u8], ScaleDtype::F32)
 }
 
 /// One tensor in host memory, row-major.
@@ -279,7 +327,7 @@ impl TensorSource for StateDict {
     }
 }
 
-/// Puts weights into a network, which then computes in `precision`.
+/// Puts weights into a network, which then computes in the precision of `numbers`.
 ///
 /// Keys under the table's prefix must be exactly those of the network; others are not looked at.
 /// Tensors are read one after another, so that nothing but the network itself is ever whole in
@@ -291,12 +339,12 @@ pub fn load<M: Module>(
     source: &impl TensorSource,
     module: M,
     keys: &KeyTable,
-    precision: Precision,
+    numbers: impl Into<Numbers>,
 ) -> Result<M, WeightsError> {
     let mut loader = Loader {
         source,
         keys,
-        precision,
+        numbers: numbers.into(),
         path: Path::default(),
         used: BTreeSet::new(),
         missing: Vec::new(),
@@ -367,7 +415,7 @@ impl Path {
 struct Loader<'a, S> {
     source: &'a S,
     keys: &'a KeyTable,
-    precision: Precision,
+    numbers: Numbers,
     path: Path,
     used: BTreeSet<String>,
     missing: Vec<String>,
@@ -386,7 +434,7 @@ impl<S: TensorSource> Loader<'_, S> {
         if found != wanted {
             return Err(WeightsError::Shape { key: key.into(), found: found.to_vec(), wanted });
         }
-        Ok(match self.precision {
+        Ok(match self.numbers.precision {
             Precision::F16 => TensorData::new(self.source.halves(key)?, wanted),
             Precision::F32 => TensorData::new(self.source.values(key)?, wanted),
         })
@@ -424,10 +472,14 @@ impl<S: TensorSource> ModuleMapper for Loader<'_, S> {
             }
         };
         let device = param.lazy_device();
-        let options = (&device.clone().inner(), self.precision.dtype());
+        let options = (&device.clone().inner(), self.numbers.precision.dtype());
         let mut tensor = Tensor::<D>::from_data(data, options);
         if transposed {
             tensor = tensor.transpose();
+        }
+        let outputs = transposed.then(|| tensor.dims()[D - 1]);
+        if self.numbers.in_eight_bits(outputs) {
+            tensor = tensor.quantize_dynamic(&eight_bits(&device));
         }
         // To burn, a device equals itself with autodiff, so it would not move the tensor over.
         if device.is_autodiff() {
@@ -476,6 +528,35 @@ impl<F: Fn(&str) -> bool> ModuleVisitor for Saver<'_, F> {
             .try_into_vec::<f32>()
             .expect("converted to f32 just above");
         self.weights.insert(key, shape, values);
+    }
+}
+
+struct Sizes {
+    numbers: Numbers,
+    path: Path,
+    all: u64,
+    largest: u64,
+}
+
+impl ModuleVisitor for Sizes {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let shape = param.lazy_shape();
+        let count = shape.num_elements();
+        let outputs = self.path.is_linear_weight().then(|| shape.as_slice()[D - 1]);
+        let whole = count * self.numbers.precision.bytes();
+        self.largest = self.largest.max(whole as u64);
+        self.all += match self.numbers.in_eight_bits(outputs) {
+            true => count + count / BLOCK * size_of::<f32>(),
+            false => whole,
+        } as u64;
     }
 }
 

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use engine::eval;
-use engine::gpu;
 use engine::media::write_atomic;
 
 use super::engine_args::EngineArgs;
@@ -20,10 +19,10 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let pack = args.engine.pack.open()?;
-    let chosen = gpu::choose(args.engine.device)?;
+    let chosen = args.engine.choose(&pack)?;
     let description = &chosen.description;
     let mut progress = |doing: &'static str, _: usize, _: usize| eprintln!("{doing}");
-    let verified = eval::verify(&pack, &chosen.device, description, &mut progress)?;
+    let verified = eval::verify(&pack, &chosen, &mut progress)?;
     println!("{}", verified.table);
     if let Some(file) = &args.json {
         write_atomic(file, &serde_json::to_vec_pretty(&verified)?)?;

@@ -67,7 +67,7 @@ fn open_window(args: &Args) -> Result<(), String> {
     studio::run(StudioOptions {
         frame: args.frame.clone(),
         pack: args.engine.pack.clone(),
-        device: args.engine.device,
+        device: args.engine.computing(),
         settings: Settings::default_path(),
         sessions: data_folder().map(|folder| folder.join("sessions")),
     })

@@ -24,7 +24,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use ::engine::craft::Task;
-use ::engine::gpu::DeviceChoice;
+use ::engine::gpu::ComputeChoice;
 use ::engine::media::FrameSize;
 use ::engine::pack::PackSource;
 use ::engine::rollout::{NodeId, Sampling};
@@ -62,7 +62,7 @@ pub struct StudioOptions {
     pub frame: Option<PathBuf>,
     pub pack: PackSource,
     /// What the engine computes on; the window has a device of its own.
-    pub device: DeviceChoice,
+    pub device: ComputeChoice,
     /// Where choices are kept between runs; `None` keeps nothing.
     pub settings: Option<PathBuf>,
     /// Folder in which rollouts are kept while they grow; `None` keeps none.

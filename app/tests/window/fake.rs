@@ -82,7 +82,7 @@ pub fn options() -> StudioOptions {
     StudioOptions {
         frame: None,
         pack: PackSource::Embedded,
-        device: DeviceChoice::Cpu,
+        device: DeviceChoice::Cpu.into(),
         settings: None,
         sessions: None,
     }

@@ -4,7 +4,7 @@
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 use super::conv::{CausalConv3d, pointwise_conv};
 use super::norm::CausalNormalize;
@@ -12,14 +12,12 @@ use super::norm::CausalNormalize;
 /// Score of what a query must not see. Large enough that its weight underflows to zero.
 const HIDDEN_SCORE: f32 = -1e9;
 
-/// Softmax over the last dimension of scores, without those that are hidden, computed in single
-/// precision, which the score of the hidden needs.
+/// Softmax over the last dimension of scores, without those that are hidden.
 pub(super) fn masked_softmax<const D: usize>(
     scores: Tensor<D>,
     hidden: Tensor<D, Bool>,
 ) -> Tensor<D> {
-    let precision = scores.dtype();
-    softmax(scores.cast(DType::F32).mask_fill(hidden, HIDDEN_SCORE), D - 1).cast(precision)
+    softmax(scores.mask_fill(hidden, HIDDEN_SCORE), D - 1)
 }
 
 /// A mask `[1, row, 1, column]` of what is hidden, from what is visible.

@@ -7,7 +7,7 @@
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
 /// Weight and bias of a convolution.
 #[derive(Module, Debug)]
@@ -76,11 +76,6 @@ pub struct CausalConv3d {
 }
 
 impl CausalConv3d {
-    /// What its weights are in, and its input must be.
-    pub fn precision(&self) -> DType {
-        self.conv3d.bias.dtype()
-    }
-
     /// The strided convolution of a down-sampling, padded only at the bottom and the right.
     pub(super) fn padded_at_end(mut self) -> Self {
         self.padding = [0, 1];

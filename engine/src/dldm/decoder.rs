@@ -3,7 +3,7 @@
 
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::activation::silu;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
 use super::attention::{CrossAttention, SelfAttention};
 use super::config::DldmConfig;
@@ -159,7 +159,7 @@ impl Decoder {
 
     /// # Shapes
     /// - features: `[batch, step, channel, height, width]`; only the first step is used
-    /// - tokens: `[batch, token, z channel, 1, 1]`, both in the precision of the weights
+    /// - tokens: `[batch, token, z channel, 1, 1]`
     /// - result: `[batch, 3, frame, height, width]`
     pub fn forward(&self, features: Tensor<5>, tokens: Tensor<5>) -> Tensor<5> {
         let steps = tokens.dims()[1] / self.num_queries + 1;
@@ -188,6 +188,6 @@ impl Decoder {
         let x = self.mid.block_2.forward(x);
         let x = self.up.iter().rev().fold(x, |x, level| level.forward(x, &context));
         let x = run_factorized(&self.conv_out, silu(self.norm_out.forward(x)));
-        self.patcher.unpatch(x.cast(DType::F32))
+        self.patcher.unpatch(x)
     }
 }

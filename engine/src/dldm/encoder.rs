@@ -130,10 +130,9 @@ impl Encoder {
     ///
     /// # Shapes
     /// - video: `[batch, 3, frame, height, width]`
-    /// - result: `[batch, step, channel, height, width]`, in the precision of the weights
+    /// - result: `[batch, step, channel, height, width]`
     pub fn features(&self, video: Tensor<5>) -> Tensor<5> {
-        let bands = self.patcher.patch(video).cast(self.conv_in[0].precision());
-        let x = run_factorized(&self.conv_in, bands);
+        let x = run_factorized(&self.conv_in, self.patcher.patch(video));
         let x = self.down.iter().fold(x, |x, level| level.forward(x));
         let x = attend(&self.mid.attn_1, self.mid.block_1.forward(x));
         silu(self.norm_out.forward(self.mid.block_2.forward(x)))
@@ -142,11 +141,11 @@ impl Encoder {
     /// What the queries read between the steps of features.
     ///
     /// # Shapes
-    /// - features: `[batch, step, channel, height, width]`, in the precision of the weights
-    /// - result: `[batch, token, z channel, 1, 1]`, likewise
+    /// - features: `[batch, step, channel, height, width]`
+    /// - result: `[batch, token, z channel, 1, 1]`
     pub fn query(&self, features: Tensor<5>) -> Tensor<5> {
         let [batch, _, channels, height, width] = features.dims();
-        let positions = self.pos_embedding.forward(height, width).cast(features.dtype());
+        let positions = self.pos_embedding.forward(height, width);
         let queries: Tensor<3> = self.act.weight.val().unsqueeze_dim(0);
         let queries = queries.repeat_dim(0, batch);
         let read = self.qformer_ldm.forward(features, positions, queries);

@@ -1,7 +1,7 @@
 //! Group normalisation that keeps frames apart.
 
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
 const EPSILON: f32 = 1e-6;
 
@@ -14,9 +14,6 @@ pub struct Affine {
 
 /// Group normalisation. With one group (all of the network) the statistics are per frame; with
 /// more the reference takes them over time as well.
-///
-/// In single precision whatever the input is in: the sum of a whole frame's squares is beyond a
-/// half.
 #[derive(Module, Debug)]
 pub struct CausalNormalize {
     norm: Affine,
@@ -42,15 +39,13 @@ impl CausalNormalize {
     /// - x, result: `[batch, time, channel, height, width]`
     pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
         let shape @ [batch, time, channels, height, width] = x.dims();
-        let precision = x.dtype();
-        let x = x.cast(DType::F32);
         let groups = self.num_groups;
         if groups == 1 {
             let rows = x.reshape([batch * time, channels * height * width]);
             let (centred, inverse_std) = centre(rows);
             let x = centred.reshape([batch * time, channels, height * width]);
             let scale = inverse_std.reshape([batch * time, 1, 1]) * self.weight();
-            return (x * scale + self.bias()).reshape(shape).cast(precision);
+            return (x * scale + self.bias()).reshape(shape);
         }
         let size = channels / groups;
         let grouped: Tensor<5> = x.reshape([batch, time, groups, size, height * width]);
@@ -61,15 +56,15 @@ impl CausalNormalize {
             .reshape([batch, groups, time, size, height * width])
             .swap_dims(1, 2);
         let x: Tensor<3> = normal.reshape([batch * time, channels, height * width]);
-        (x * self.weight() + self.bias()).reshape(shape).cast(precision)
+        (x * self.weight() + self.bias()).reshape(shape)
     }
 
     fn weight(&self) -> Tensor<3> {
-        self.norm.weight.val().cast(DType::F32).reshape([1, -1, 1])
+        self.norm.weight.val().reshape([1, -1, 1])
     }
 
     fn bias(&self) -> Tensor<3> {
-        self.norm.bias.val().cast(DType::F32).reshape([1, -1, 1])
+        self.norm.bias.val().reshape([1, -1, 1])
     }
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::relu;
-use burn::tensor::{Bool, DType, Device, Distribution, Tensor, TensorData, module};
+use burn::tensor::{Bool, Device, Distribution, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::attention::{hidden_unless, masked_softmax};
@@ -18,7 +18,6 @@ const DEPTH: usize = 2;
 const HEADS: usize = 4;
 /// The inner width of an attention is the model width divided by this.
 const DOWNSAMPLE: usize = 2;
-const NORM_EPSILON: f64 = 1e-5;
 
 /// Which latent steps a query sees. The names are those of the reference's classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +74,7 @@ impl PositionEmbedding {
     /// # Shapes
     /// - result: `[height * width, channel]`
     pub fn forward(&self, height: usize, width: usize) -> Tensor<2> {
-        let matrix = self.positional_encoding_gaussian_matrix.val().detach().cast(DType::F32);
+        let matrix = self.positional_encoding_gaussian_matrix.val().detach();
         let centre = |i: usize, n: usize| 2.0 * (i as f32 + 0.5) / n as f32 - 1.0;
         let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
         let places: Vec<f32> =
@@ -124,15 +123,6 @@ impl Attention {
     }
 }
 
-/// A layer norm in single precision whatever its input is in.
-fn normed(norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
-    let precision = x.dtype();
-    let single = |weight: Tensor<1>| weight.cast(DType::F32);
-    let beta = norm.beta.as_ref().map(|beta| single(beta.val()));
-    module::layer_norm(x.cast(DType::F32), single(norm.gamma.val()), beta, NORM_EPSILON)
-        .cast(precision)
-}
-
 /// `[batch, token, channel]` as `[batch, head, token, channel / head]`.
 fn split_heads(x: Tensor<3>) -> Tensor<4> {
     let [batch, tokens, channels] = x.dims();
@@ -166,9 +156,9 @@ struct Layer {
 impl Layer {
     fn forward(&self, queries: Tensor<3>, keys: &Keys, hidden: &Tensor<4, Bool>) -> Tensor<3> {
         let seen = self.cross_attn_token_to_image.forward(queries.clone(), keys, hidden);
-        let queries = normed(&self.norm2, queries + seen);
+        let queries = self.norm2.forward(queries + seen);
         let inner = self.mlp.lin2.forward(relu(self.mlp.lin1.forward(queries.clone())));
-        normed(&self.norm3, queries + inner)
+        self.norm3.forward(queries + inner)
     }
 }
 
@@ -183,7 +173,7 @@ struct QueryTransformer {
 impl QueryTransformer {
     fn new(channels: usize, device: &Device) -> Self {
         let linear = || LinearConfig::new(channels, channels).init(device);
-        let norm = || LayerNormConfig::new(channels).with_epsilon(NORM_EPSILON).init(device);
+        let norm = || LayerNormConfig::new(channels).init(device);
         let layer = |_| Layer {
             cross_attn_token_to_image: Attention::new(channels, device),
             norm2: norm(),
@@ -203,7 +193,7 @@ impl QueryTransformer {
         // The reference adds the queries to themselves here, where others add their positions.
         let doubled = queries.clone() * 2.0;
         let seen = self.final_attn_token_to_image.forward(doubled, keys, hidden);
-        normed(&self.norm_final_attn, queries + seen)
+        self.norm_final_attn.forward(queries + seen)
     }
 }
 

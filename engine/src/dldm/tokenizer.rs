@@ -1,7 +1,7 @@
 //! The whole latent dynamics model: video to features and codes, and back.
 
 use burn::module::Module;
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 use super::config::DldmConfig;
 use super::conv::{CausalConv3d, pointwise_conv};
@@ -36,8 +36,7 @@ pub struct TrainOutput {
 }
 
 /// The latent dynamics model: codes say what changes between latent steps, the first frame's
-/// features say what the scene looks like. What goes in and comes out is in single precision
-/// whatever the weights are in.
+/// features say what the scene looks like.
 ///
 /// # Limitations
 /// All compression of time happens in the Haar patches; levels that also halve time, which the
@@ -85,7 +84,7 @@ impl Dldm {
             Some(standardize) => standardize.forward(z),
             None => z,
         };
-        Encoded { features: features.swap_dims(1, 2).cast(DType::F32), z }
+        Encoded { features: features.swap_dims(1, 2), z }
     }
 
     /// Features of a single frame.
@@ -94,7 +93,7 @@ impl Dldm {
     /// - frame: `[batch, 3, 1, height, width]`, values in [-1, 1]
     /// - result: `[batch, channel, 1, height, width]`
     pub fn encode_frame(&self, frame: Tensor<5>) -> Tensor<5> {
-        self.encoder.features(frame).swap_dims(1, 2).cast(DType::F32)
+        self.encoder.features(frame).swap_dims(1, 2)
     }
 
     /// Rounds queries to codes.
@@ -126,8 +125,7 @@ impl Dldm {
             !self.residual_from_first_frame,
             "this model predicts the change from the first frame: use decode_from_frame"
         );
-        let features = features.swap_dims(1, 2).cast(self.post_quant_conv.precision());
-        self.decode_output(features, codes)
+        self.decode_output(features.swap_dims(1, 2), codes)
     }
 
     /// The video that codes make of a scene, given by its first frame.
@@ -147,7 +145,7 @@ impl Dldm {
     pub fn connect(&self, codes: Tensor<3>) -> Tensor<3> {
         let tokens = self.quant_to_dit_dim.forward(self.code_tokens(codes));
         let [batch, count, channels, _, _] = tokens.dims();
-        tokens.reshape([batch, count, channels]).cast(DType::F32)
+        tokens.reshape([batch, count, channels])
     }
 
     /// One pass of the warm-up stage: the reconstruction trains everything but the connector.
@@ -215,7 +213,7 @@ impl Dldm {
 
     /// `[batch, step, channel, height, width]` to `[batch, dimension, token]`.
     fn query(&self, features: Tensor<5>) -> Tensor<3> {
-        let z = self.quant_conv.forward(self.encoder.query(features)).cast(DType::F32);
+        let z = self.quant_conv.forward(self.encoder.query(features));
         let [batch, tokens, dimensions, _, _] = z.dims();
         z.reshape([batch, tokens, dimensions]).swap_dims(1, 2)
     }
@@ -224,7 +222,7 @@ impl Dldm {
     fn code_tokens(&self, codes: Tensor<3>) -> Tensor<5> {
         let [batch, dimensions, tokens] = codes.dims();
         let codes = codes.swap_dims(1, 2).reshape([batch, tokens, dimensions, 1, 1]);
-        self.post_quant_conv.forward(codes.cast(self.post_quant_conv.precision()))
+        self.post_quant_conv.forward(codes)
     }
 
     /// Features are `[batch, step, channel, height, width]` here.

@@ -10,11 +10,18 @@ use serde::Serialize;
 
 use super::table::{Floor, Row, Table, Unit};
 use super::{EvalError, Progress, unseen};
+use crate::gpu::Chosen;
 use crate::media::{self, FrameSize};
-use crate::pack::{Networks, Pack};
+use crate::pack::{Networks, Pack, Residence};
+use crate::weights::{Numbers, Precision};
 
 /// Largest error, over the largest value of the processor's answer, that rounding explains.
 const TOLERANCE: f64 = 2e-3;
+/// The same for a diffusion model in half precision.
+const HALF_TOLERANCE: f64 = 2e-2;
+/// The same for one with 8-bit weights.
+const EIGHT_BIT_TOLERANCE: f64 = 1e-1;
+const DIFFUSION: &str = "diffusion model";
 /// Noise levels of the diffusion model that are compared: both ends and the middle.
 const SIGMAS: [f64; 3] = [80.0, 1.0, 0.002];
 
@@ -26,31 +33,35 @@ pub struct Verified {
     pub wrong: Vec<String>,
 }
 
-/// Compares `device`, described in words, with the CPU backend.
+/// Compares a device and its numbers with the CPU backend in single precision.
 ///
 /// # Errors
 /// Fails when the networks cannot be loaded on one of them.
 pub fn verify(
     pack: &Pack,
-    device: &Device,
-    description: &str,
+    chosen: &Chosen,
     progress: &mut Progress<'_>,
 ) -> Result<Verified, EvalError> {
     progress("Computing on the processor", 0, 2);
     let wanted = answers(pack, &pack.load(&Device::flex())?);
     progress("Computing on the device", 1, 2);
-    let found = answers(pack, &pack.load(device)?);
+    let found = answers(pack, &pack.load_on(chosen, Residence::Kept)?);
     progress("Compared", 2, 2);
-    Ok(compare(&wanted, &found, description))
+    Ok(compare(&wanted, &found, &chosen.description, chosen.numbers))
 }
 
-fn compare(wanted: &[Answer], found: &[Answer], description: &str) -> Verified {
+fn compare(wanted: &[Answer], found: &[Answer], description: &str, numbers: Numbers) -> Verified {
+    let of_diffusion = match numbers {
+        Numbers { eight_bit: true, .. } => EIGHT_BIT_TOLERANCE,
+        Numbers { precision: Precision::F16, .. } => HALF_TOLERANCE,
+        Numbers { precision: Precision::F32, .. } => TOLERANCE,
+    };
     let rows: Vec<Row> = wanted
         .iter()
         .zip(found)
         .map(|(wanted, found)| {
             Row::new(wanted.part.clone(), Unit::Ratio, relative_error(wanted, found))
-                .floor(Floor::AtMost(TOLERANCE))
+                .floor(Floor::AtMost(if wanted.of_diffusion { of_diffusion } else { TOLERANCE }))
         })
         .collect();
     let wrong = rows.iter().filter(|row| row.reached == Some(false));
@@ -62,6 +73,8 @@ fn compare(wanted: &[Answer], found: &[Answer], description: &str) -> Verified {
 /// What one part made of the shared inputs.
 struct Answer {
     part: String,
+    /// Of transformer and control branch, which may be in other numbers.
+    of_diffusion: bool,
     values: Vec<f32>,
 }
 
@@ -104,7 +117,8 @@ fn answers(pack: &Pack, networks: &Networks) -> Vec<Answer> {
     let mut answers = Vec::new();
     let mut answer = |part: String, tensor: TensorData| {
         let values = tensor.convert::<f32>().try_into_vec().expect("converted to f32");
-        answers.push(Answer { part, values });
+        let of_diffusion = part.starts_with(DIFFUSION);
+        answers.push(Answer { part, of_diffusion, values });
     };
     let dldm = &networks.dldm;
     let count = manifest.codes_per_clip();
@@ -136,7 +150,7 @@ fn answers(pack: &Pack, networks: &Networks) -> Vec<Answer> {
         from.hint = Some(noise(shape));
         for sigma in SIGMAS {
             let estimate = vdm.denoise(&(latents.clone() * sigma), &[vec![sigma]], &from);
-            answer(format!("diffusion model at noise {sigma}"), estimate.into_data());
+            answer(format!("{DIFFUSION} at noise {sigma}"), estimate.into_data());
         }
     }
     if let Some(planner) = &networks.planner {
@@ -153,11 +167,12 @@ fn answers(pack: &Pack, networks: &Networks) -> Vec<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::{self, DeviceChoice};
     use crate::vdm::VAE_KEYS;
     use crate::weights::Weights;
 
     fn answer(values: &[f32]) -> Answer {
-        Answer { part: String::new(), values: values.to_vec() }
+        Answer { part: String::new(), of_diffusion: false, values: values.to_vec() }
     }
 
     #[test]
@@ -180,7 +195,8 @@ mod tests {
         weights.silence("decoder.head.2.bias");
         weights.silence("decoder.head.2.weight");
         vdm.vae = weights.load_into(vdm.vae.clone(), &VAE_KEYS).unwrap();
-        let verified = compare(&answers(&pack, &right), &answers(&pack, &broken), "broken");
+        let (wanted, found) = (answers(&pack, &right), answers(&pack, &broken));
+        let verified = compare(&wanted, &found, "broken", Numbers::default());
         assert_eq!(verified.wrong, ["video VAE decoder"], "{}", verified.table);
     }
 
@@ -188,7 +204,8 @@ mod tests {
     fn a_device_agrees_with_itself() {
         let dir = tempfile::tempdir().unwrap();
         let pack = crate::pack::tests::tiny(dir.path());
-        let verified = verify(&pack, &Device::flex(), "the same", &mut |_, _, _| {}).unwrap();
+        let chosen = gpu::choose(DeviceChoice::Cpu).unwrap();
+        let verified = verify(&pack, &chosen, &mut |_, _, _| {}).unwrap();
         assert!(verified.wrong.is_empty(), "{}", verified.table);
         assert_eq!(verified.table.rows.len(), 4 + 2 + SIGMAS.len() + 1);
         assert!(verified.table.rows.iter().all(|row| row.value == 0.0), "{}", verified.table);

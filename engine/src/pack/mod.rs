@@ -33,7 +33,7 @@ pub use write::{PackContents, hex};
 use crate::atlas::ReferenceSet;
 use crate::checkpoint::{Source, StateDict};
 use crate::gpu::Chosen;
-use crate::weights::Precision;
+use crate::weights::Numbers;
 
 pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const DLDM: &str = "dldm.safetensors";
@@ -135,15 +135,15 @@ impl Pack {
     /// # Errors
     /// Fails when weights do not fit the sizes in the manifest.
     pub fn load(&self, device: &Device) -> Result<Networks, PackError> {
-        Networks::load(self, device, Residence::Kept, Precision::F32)
+        Networks::load(self, device, Residence::Kept, Numbers::default())
     }
 
-    /// The same with some weights left out, on a device and in the precision that were chosen.
+    /// The same with some weights left out, on a device and in the numbers that were chosen.
     ///
     /// # Errors
     /// As [`Pack::load`], and where weights are beyond half precision.
     pub fn load_on(&self, chosen: &Chosen, residence: Residence) -> Result<Networks, PackError> {
-        Networks::load(self, &chosen.device, residence, chosen.precision)
+        Networks::load(self, &chosen.device, residence, chosen.numbers)
     }
 
     /// The reference set for the map; `None` when the pack has none.

@@ -7,7 +7,7 @@ use super::{CONTROL, DIT, DLDM, NEGATIVE, NEGATIVE_KEY, POLICY, Pack, PackError,
 use crate::dldm::{self, Dldm};
 use crate::policy::{PLANNER_KEYS, Planner};
 use crate::vdm::{CONTROL_KEYS, DIT_KEYS, VAE_KEYS, Vdm};
-use crate::weights::{self, KeyTable, Precision, TensorSource as _, WeightsError};
+use crate::weights::{self, KeyTable, Numbers, Precision, TensorSource as _, WeightsError};
 
 /// The networks of one pack, ready to compute.
 pub struct Networks {
@@ -18,9 +18,8 @@ pub struct Networks {
     /// The context that guidance leads away from, `[1, tokens, channels]`.
     pub negative: Option<Tensor<3>>,
     pub device: Device,
-    /// Of the video diffusion model. The dLDM and the policy, which decide and read the codes, are
-    /// in single precision: a rounded query can become another code.
-    pub precision: Precision,
+    /// Those of transformer and control branch. The others are in single precision, see [`crate::gpu::Chosen`].
+    pub numbers: Numbers,
 }
 
 impl Networks {
@@ -28,17 +27,17 @@ impl Networks {
         pack: &Pack,
         device: &Device,
         residence: Residence,
-        precision: Precision,
+        numbers: Numbers,
     ) -> Result<Self, PackError> {
         let manifest = &pack.manifest;
         let dldm = filled(pack, DLDM, manifest.dldm.init(device), &dldm::KEYS, Precision::F32)?;
         let vdm = match &manifest.vdm {
             Some(config) if residence != Residence::CoarseOnly => {
                 let fresh = config.init(device);
-                let vae = filled(pack, VAE, fresh.vae, &VAE_KEYS, precision)?;
+                let vae = filled(pack, VAE, fresh.vae, &VAE_KEYS, Precision::F32)?;
                 let vdm = Vdm { vae, ..fresh };
                 let kept = residence == Residence::Kept;
-                Some(if kept { with_diffusion(pack, vdm, precision)? } else { vdm })
+                Some(if kept { with_diffusion(pack, vdm, numbers)? } else { vdm })
             }
             _ => None,
         };
@@ -53,7 +52,7 @@ impl Networks {
             true => Some(negative(pack, device)?),
             false => None,
         };
-        Ok(Self { dldm, vdm, planner, negative, device: device.clone(), precision })
+        Ok(Self { dldm, vdm, planner, negative, device: device.clone(), numbers })
     }
 
     /// The video diffusion model with all its weights, where they were left out on loading.
@@ -69,7 +68,7 @@ impl Networks {
         };
         // A fresh network takes no memory until its weights are looked at.
         let vdm = Vdm { vae: vdm.vae.clone(), ..config.init(&self.device) };
-        with_diffusion(pack, vdm, self.precision)
+        with_diffusion(pack, vdm, self.numbers)
     }
 
     /// Code vectors `[1, dimension, code]` of code indices.
@@ -80,10 +79,10 @@ impl Networks {
     }
 }
 
-fn with_diffusion(pack: &Pack, vdm: Vdm, precision: Precision) -> Result<Vdm, PackError> {
+fn with_diffusion(pack: &Pack, vdm: Vdm, numbers: Numbers) -> Result<Vdm, PackError> {
     Ok(Vdm {
-        dit: filled(pack, DIT, vdm.dit, &DIT_KEYS, precision)?,
-        control: filled(pack, CONTROL, vdm.control, &CONTROL_KEYS, precision)?,
+        dit: filled(pack, DIT, vdm.dit, &DIT_KEYS, numbers)?,
+        control: filled(pack, CONTROL, vdm.control, &CONTROL_KEYS, numbers)?,
         ..vdm
     })
 }
@@ -94,9 +93,9 @@ fn filled<M: Module>(
     file: &'static str,
     fresh: M,
     keys: &KeyTable,
-    precision: Precision,
+    numbers: impl Into<Numbers>,
 ) -> Result<M, PackError> {
-    weights::load(&pack.weights(file)?, fresh, keys, precision)
+    weights::load(&pack.weights(file)?, fresh, keys, numbers)
         .map_err(|source| PackError::Weights { file, source })
 }
 

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::gpu::{self, Chosen, DeviceChoice};
+use crate::gpu::{self, Chosen, ComputeChoice};
 use crate::memory::Budget;
 use crate::pack::PackSource;
 use crate::pack::{Estimate, Job};
@@ -67,7 +67,7 @@ impl Worker {
     }
 
     /// Starts a worker on a device of this machine, chosen when the first pack is opened.
-    pub fn spawn(device: DeviceChoice, wake: impl Fn() + Send + Sync + 'static) -> Self {
+    pub fn spawn(device: ComputeChoice, wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self::with_opener(move || pack_opener(device), wake)
     }
 
@@ -132,25 +132,28 @@ impl Worker {
     }
 }
 
-fn pack_opener(device: DeviceChoice) -> Box<Opener> {
+fn pack_opener(choice: ComputeChoice) -> Box<Opener> {
     let mut chosen: Option<Chosen> = None;
     Box::new(move |source| {
         let pack = source.open().map_err(|error| error.to_string())?;
         let chosen = match &chosen {
             Some(chosen) => chosen,
-            None => chosen.insert(gpu::choose(device).map_err(|error| error.to_string())?),
+            None => chosen.insert(gpu::choose(choice.device).map_err(|error| error.to_string())?),
         };
+        let chosen = chosen.clone().computing(choice, pack.manifest.diffusion_count());
+        let chosen = chosen.map_err(|error| error.to_string())?;
         let job = Job {
             clips: pack.manifest.longest_task(),
             refined: true,
             previews: true,
             on_processor: !chosen.compiles,
+            numbers: chosen.numbers,
         };
         let limit = Budget::Auto.limit(job.on_processor);
         let plan = Estimate::plan(&pack.manifest, job, limit);
         let (_, residence) = plan.map_err(|error| error.to_string())?;
         let models =
-            PackModels::load(&pack, chosen, residence).map_err(|error| error.to_string())?;
+            PackModels::load(&pack, &chosen, residence).map_err(|error| error.to_string())?;
         Ok(Box::new(models) as Box<dyn Models>)
     })
 }

@@ -67,12 +67,7 @@ impl Case {
         &self.device
     }
 
-    /// What the networks of the case compute in.
-    pub fn precision(&self) -> Precision {
-        self.precision
-    }
-
-    /// A network with the weights of the case.
+    /// A network with the weights of the case, which computes in the precision of the run.
     pub fn load<M: Module>(&self, fresh: M, keys: &KeyTable) -> Result<M, Failure> {
         Ok(weights::load(&self.weights(), fresh, keys, self.precision)?)
     }

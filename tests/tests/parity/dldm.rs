@@ -54,8 +54,7 @@ fn swap(x: Tensor<5>) -> Tensor<5> {
 /// Runs a block on every `in.x_*` and compares with the `out.y_*` of the same ending.
 fn every_x(case: &Case, checks: &mut Checks, run: impl Fn(Tensor<5>) -> Tensor<5>) -> Outcome {
     for ending in case.names("in.x_") {
-        let x: Tensor<5> = case.tensor(&format!("in.x_{ending}"))?;
-        let y = run(swap(x.cast(case.precision().dtype())));
+        let y = run(swap(case.tensor(&format!("in.x_{ending}"))?));
         checks.tensor(case, &format!("out.y_{ending}"), swap(y))?;
     }
     Ok(())
@@ -92,14 +91,14 @@ fn conv(case: &Case, checks: &mut Checks) -> Outcome {
         padding: or("padding", 1),
         ..CausalConv3dConfig::new(case.size("chan_in")?, case.size("chan_out")?, kernel)
     };
-    let conv = case.load(config.init(case.device()), &part(""))?;
+    let conv = case.weights().load_into(config.init(case.device()), &part(""))?;
     every_x(case, checks, |x| conv.forward(x))
 }
 
 fn normalize(case: &Case, checks: &mut Checks) -> Outcome {
     let (channels, groups) = (case.size("in_channels")?, case.size("num_groups")?);
     let norm = CausalNormalize::new(channels, groups, case.device());
-    let norm = case.load(norm, &part(""))?;
+    let norm = case.weights().load_into(norm, &part(""))?;
     every_x(case, checks, |x| norm.forward(x))
 }
 
@@ -110,14 +109,14 @@ fn flag(case: &Case, name: &str) -> Result<bool, Failure> {
 fn downsample(case: &Case, checks: &mut Checks) -> Outcome {
     let (space, time) = (flag(case, "spatial_down")?, flag(case, "temporal_down")?);
     let block = HybridDownsample::new(case.size("in_channels")?, space, time, case.device());
-    let block = case.load(block, &part(""))?;
+    let block = case.weights().load_into(block, &part(""))?;
     every_x(case, checks, |x| block.forward(x))
 }
 
 fn upsample(case: &Case, checks: &mut Checks) -> Outcome {
     let (space, time) = (flag(case, "spatial_up")?, flag(case, "temporal_up")?);
     let block = HybridUpsample::new(case.size("in_channels")?, space, time, case.device());
-    let block = case.load(block, &part(""))?;
+    let block = case.weights().load_into(block, &part(""))?;
     every_x(case, checks, |x| block.forward(x))
 }
 
@@ -133,21 +132,21 @@ fn resnet(case: &Case, checks: &mut Checks) -> Outcome {
     single_group(case)?;
     let (channels_in, channels_out) = (case.size("in_channels")?, case.size("out_channels")?);
     let block = ResnetBlock::new(channels_in, channels_out, case.device());
-    let block = case.load(block, &part(""))?;
+    let block = case.weights().load_into(block, &part(""))?;
     every_x(case, checks, |x| block.forward(x))
 }
 
 fn spatial_attention(case: &Case, checks: &mut Checks) -> Outcome {
     single_group(case)?;
     let block = SelfAttention::spatial(case.size("in_channels")?, case.device());
-    let block = case.load(block, &part(""))?;
+    let block = case.weights().load_into(block, &part(""))?;
     every_x(case, checks, |x| block.forward(x))
 }
 
 fn temporal_attention(case: &Case, checks: &mut Checks) -> Outcome {
     single_group(case)?;
     let block = SelfAttention::temporal(case.size("in_channels")?, case.device());
-    let block = case.load(block, &part(""))?;
+    let block = case.weights().load_into(block, &part(""))?;
     every_x(case, checks, |x| block.forward(x))
 }
 
@@ -155,14 +154,13 @@ fn cross_attention(case: &Case, checks: &mut Checks) -> Outcome {
     single_group(case)?;
     let (channels, context) = (case.size("in_channels")?, case.size("context_dim")?);
     let block = CrossAttention::new(channels, context, case.device());
-    let block = case.load(block, &part(""))?;
+    let block = case.weights().load_into(block, &part(""))?;
     for x_ending in case.names("in.x_") {
         let x: Tensor<5> = case.tensor(&format!("in.x_{x_ending}"))?;
         let time = x.dims()[2];
         for context_ending in case.names("in.ctx") {
             let context: Tensor<3> = case.tensor(&format!("in.ctx{context_ending}"))?;
-            let dtype = case.precision().dtype();
-            let y = block.forward(swap(x.clone()).cast(dtype), context.clone().cast(dtype));
+            let y = block.forward(swap(x.clone()), context.clone());
             checks.tensor(case, &format!("out.y_n{}", context.dims()[1] / time), swap(y))?;
         }
     }
@@ -250,9 +248,9 @@ fn qformer(case: &Case, checks: &mut Checks) -> Outcome {
     let kind: QFormerKind = serde_json::from_value(Value::from(case.class()))?;
     let channels = case.size("embedding_dim")?;
     let qformer = QFormer::new(kind, channels, case.size("qformer_num")?, case.device());
-    let qformer = case.load(qformer, &part("qformer_ldm."))?;
+    let qformer = case.weights().load_into(qformer, &part("qformer_ldm."))?;
     let positions = PositionEmbedding::new(channels, case.device());
-    let positions = case.load(positions, &part("pos_embedding."))?;
+    let positions = case.weights().load_into(positions, &part("pos_embedding."))?;
 
     let features: Tensor<5> = case.tensor("in.h")?;
     let [batch, _, steps, height, width] = features.dims();
@@ -315,7 +313,7 @@ pub fn dldm_config(config: &Value) -> Result<DldmConfig, Failure> {
 fn tokenizer(case: &Case, checks: &mut Checks) -> Outcome {
     let device: &Device = case.device();
     let config = dldm_config(&case.json()["config"])?;
-    let dldm = case.load(config.init(device), &KEYS)?;
+    let dldm = case.weights().load_into(config.init(device), &KEYS)?;
 
     let video: Tensor<5> = case.tensor("in.video")?;
     let encoded = dldm.encode(video.clone());

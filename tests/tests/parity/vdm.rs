@@ -9,7 +9,6 @@ use engine::vdm::{
     DitInput, RopeConfig, SampleRequest, VAE_KEYS, Vdm, VdmConfig, VideoVae, VideoVaeConfig,
     legacy_noise,
 };
-use engine::weights;
 use serde_json::Value;
 
 use crate::Kind;
@@ -156,7 +155,7 @@ pub fn load_vdm(case: &Case, config: &Value) -> Result<Vdm, Failure> {
     };
     let mut vdm = config.init(case.device());
     let tokenizer = case.weights().strip_prefix("tokenizer.");
-    vdm.vae = weights::load(&tokenizer, vdm.vae, &VAE_KEYS, case.precision())?;
+    vdm.vae = tokenizer.load_into(vdm.vae, &VAE_KEYS)?;
     vdm.dit = load_dit(case, &config.dit)?;
     vdm.control = load_control(case, &config.control)?;
     Ok(vdm)
@@ -166,7 +165,7 @@ fn video_vae(case: &Case, checks: &mut Checks) -> Result<(), Failure> {
     let load = |window: usize| -> Result<VideoVae, Failure> {
         let config = vae_config(case, &case.json()["config"], window)?;
         let fresh = config.init(case.device());
-        case.load(fresh, &VAE_KEYS)
+        Ok(case.weights().load_into(fresh, &VAE_KEYS)?)
     };
     let windows = list(&case.json()["config"], "temporal_window", Value::as_u64)?;
     for window in windows {

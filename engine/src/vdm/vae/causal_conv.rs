@@ -9,7 +9,7 @@ use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
 use super::stream::Stream;
 
@@ -38,11 +38,6 @@ impl CausalConv3d {
             weight: conv_initializer().init_with(shape, fan_in, None, device),
             bias: conv_initializer().init_with([outputs], fan_in, None, device),
         }
-    }
-
-    /// What its weights are in.
-    pub(super) fn precision(&self) -> DType {
-        self.bias.dtype()
     }
 
     /// `x` is `[batch, time, channel, height, width]`.
@@ -74,10 +69,7 @@ impl CausalConv3d {
             let back = kt - 1 - k;
             let before = match &past {
                 Some(past) => past.clone().narrow(1, start, back),
-                None => {
-                    let options = (&sum.device(), sum.dtype());
-                    Tensor::zeros([batch, back, outputs, height, width], options)
-                }
+                None => Tensor::zeros([batch, back, outputs, height, width], &sum.device()),
             };
             start += back;
             let part = Tensor::cat(vec![before, part(k)], 1);

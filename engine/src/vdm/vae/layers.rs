@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::activation::silu;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
 use super::causal_conv::{CausalConv3d, FrameConv};
 use super::stream::Stream;
@@ -36,14 +36,11 @@ struct FrameNorm {
     gamma: Param<Tensor<3>>,
 }
 
-/// In single precision whatever the frames are in: a half can hold neither the square of 256 nor
-/// what the length is clamped to.
 fn unit_length(frames: Tensor<4>, gamma: Tensor<4>) -> Tensor<4> {
-    let ([_, channels, _, _], precision) = (frames.dims(), frames.dtype());
-    let (frames, gamma) = (frames.cast(DType::F32), gamma.cast(DType::F32));
+    let [_, channels, _, _] = frames.dims();
     // Clamped before the root, so that an all-zero pixel has a finite gradient.
     let length = frames.clone().square().sum_dim(1).clamp_min(1e-24).sqrt();
-    (frames / length * (gamma * (channels as f64).sqrt())).cast(precision)
+    frames / length * (gamma * (channels as f64).sqrt())
 }
 
 /// Norm, SiLU and causal convolution, twice, added to the input.
@@ -107,10 +104,6 @@ impl FrameAttention {
             .forward(unit_length(frames, gamma))
             .reshape([batch * time, 1, 3 * channels, height * width])
             .swap_dims(2, 3); // [frame, 1, pixel, 3 * channel]
-        let precision = qkv.dtype();
-        // One head over all channels, with no norm on queries and keys: half precision could not
-        // hold its scores.
-        let qkv = qkv.cast(DType::F32);
         let part = |i: usize| qkv.clone().narrow(3, i * channels, channels);
         let mixed = attention(part(0), part(1), part(2), None).swap_dims(2, 3).reshape([
             batch * time,
@@ -118,7 +111,6 @@ impl FrameAttention {
             height,
             width,
         ]);
-        let mixed = mixed.cast(precision);
         x + self.proj.forward(mixed).reshape([batch, time, channels, height, width])
     }
 }

@@ -5,7 +5,7 @@
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
 use super::VideoVaeConfig;
 
@@ -44,8 +44,7 @@ impl LinearPath {
     pub(super) fn analyse(&self, video: Tensor<5>) -> Tensor<5> {
         let [_, _, _, height, width] = video.dims();
         let [_, rows, columns] = self.group;
-        let pixels = groups(video, self.group).cast(self.analysis.weight.dtype());
-        let latents = self.analysis.forward(pixels).cast(DType::F32);
+        let latents = self.analysis.forward(groups(video, self.group));
         let [batch, steps, _, z] = latents.dims();
         latents.permute([0, 3, 1, 2]).reshape([batch, z, steps, height / rows, width / columns])
     }
@@ -55,8 +54,7 @@ impl LinearPath {
         let [batch, z, steps, height, width] = latents.dims();
         let latents = latents.reshape([batch, z, steps, height * width]).permute([0, 2, 3, 1]);
         let [time, rows, columns] = self.group;
-        let latents = latents.cast(self.synthesis.weight.dtype());
-        let pixels = self.synthesis.forward(latents).cast(DType::F32).reshape([
+        let pixels = self.synthesis.forward(latents).reshape([
             batch,
             steps,
             height * width,

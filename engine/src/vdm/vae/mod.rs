@@ -19,7 +19,7 @@ mod tests;
 use std::ops::ControlFlow;
 
 use burn::module::Module;
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::Axis;
 use serde::{Deserialize, Serialize};
 
@@ -176,7 +176,7 @@ impl VideoVaeConfig {
 }
 
 /// The video VAE. Videos are `[batch, 3, frames, height, width]` in -1 to 1, latents
-/// `[batch, z, steps, height / 8, width / 8]`, all in single precision whatever the weights are in.
+/// `[batch, z, steps, height / 8, width / 8]`.
 #[derive(Module, Debug)]
 pub struct VideoVae {
     encoder: Encoder,
@@ -385,14 +385,13 @@ impl VideoVae {
 
     fn split_moments(&self, encoded: Tensor<5>) -> Moments {
         let z = self.config.z_dim;
-        let moments = self.moments.forward(encoded, &mut Stream::whole()).cast(DType::F32);
+        let moments = self.moments.forward(encoded, &mut Stream::whole());
         let moments = moments.swap_dims(1, 2); // [batch, 2 * z, steps, height, width]
         Moments { mean: moments.clone().narrow(1, 0, z), log_variance: moments.narrow(1, z, z) }
     }
 
     fn before_decoder(&self, latents: Tensor<5>) -> Tensor<5> {
-        let latents = latents.swap_dims(1, 2).cast(self.from_latent.precision());
-        self.from_latent.forward(latents, &mut Stream::whole())
+        self.from_latent.forward(latents.swap_dims(1, 2), &mut Stream::whole())
     }
 
     fn per_channel(&self, values: Vec<f32>, like: &Tensor<5>) -> Tensor<5> {
@@ -400,8 +399,7 @@ impl VideoVae {
         Tensor::from_data(data, &like.device())
     }
 
-    /// Pixels to `[batch, frames, 3 * patch^2, height / patch, width / patch]`, in the precision of
-    /// the weights.
+    /// Pixels to `[batch, frames, 3 * patch^2, height / patch, width / patch]`.
     fn to_frames(&self, video: Tensor<5>) -> Tensor<5> {
         let [batch, colours, frames, height, width] = video.dims();
         let (space, time) = (self.config.spatial_compression(), self.config.temporal_compression());
@@ -411,7 +409,7 @@ impl VideoVae {
              than a multiple of {time}, height and width multiples of {space}"
         );
         let p = self.config.patch;
-        let frames_first = video.swap_dims(1, 2).cast(self.moments.precision());
+        let frames_first = video.swap_dims(1, 2);
         if p == 1 {
             return frames_first;
         }
@@ -425,7 +423,6 @@ impl VideoVae {
     fn to_video(&self, frames: Tensor<5>) -> Tensor<5> {
         let [batch, count, channels, height, width] = frames.dims();
         let p = self.config.patch;
-        let frames = frames.cast(DType::F32);
         let frames = if p == 1 {
             frames
         } else {
