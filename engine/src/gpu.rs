@@ -169,7 +169,9 @@ pub enum GpuError {
     NotBuilt,
     #[error("{adapter} does not compute in half precision; use --precision f32")]
     NoHalf { adapter: String },
-    #[error("half precision is for graphics cards, a processor only converts it back and forth; use --precision f32")]
+    #[error(
+        "half precision is for graphics cards, a processor only converts it back and forth; use --precision f32"
+    )]
     HalfOnProcessor,
     #[error("{adapter} could not be opened: {reason}; use --device cpu")]
     Refused { adapter: String, reason: String },
@@ -226,13 +228,7 @@ fn cpu() -> Chosen {
 }
 
 fn processor(device: Device, description: String) -> Chosen {
-    Chosen {
-        device,
-        numbers: Numbers::default(),
-        half_card: false,
-        description,
-        compiles: false,
-    }
+    Chosen { device, numbers: Numbers::default(), half_card: false, description, compiles: false }
 }
 
 #[cfg(not(feature = "gpu"))]

@@ -210,4 +210,24 @@ mod tests {
         assert_eq!(verified.table.rows.len(), 4 + 2 + SIGMAS.len() + 1);
         assert!(verified.table.rows.iter().all(|row| row.value == 0.0), "{}", verified.table);
     }
+
+    #[test]
+    fn smaller_numbers_change_the_diffusion_model_alone_and_little() {
+        let pack = Pack::embedded().unwrap();
+        let kinds = [
+            (Precision::F16.into(), HALF_TOLERANCE),
+            (Numbers { precision: Precision::F32, eight_bit: true }, EIGHT_BIT_TOLERANCE),
+        ];
+        for (numbers, tolerance) in kinds {
+            let chosen = Chosen { numbers, ..gpu::choose(DeviceChoice::Cpu).unwrap() };
+            let verified = verify(&pack, &chosen, &mut |_, _, _| {}).unwrap();
+            let rows = &verified.table.rows;
+            let (changed, same): (Vec<_>, Vec<_>) =
+                rows.iter().partition(|row| row.measure.starts_with(DIFFUSION));
+            assert_eq!(changed.len(), SIGMAS.len());
+            let rounded = |row: &&Row| row.value > 0.0 && row.value <= tolerance;
+            assert!(changed.iter().all(rounded), "{numbers}: {}", verified.table);
+            assert!(same.iter().all(|row| row.value == 0.0), "{numbers}: {}", verified.table);
+        }
+    }
 }

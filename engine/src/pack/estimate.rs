@@ -352,9 +352,8 @@ impl Sizes<'_> {
         let tokens = steps * pixels(self.manifest.frame_size) / side.pow(2);
         let all = tokens * dit.model_channels * NUMBER;
         let in_layers = |bytes: usize| bytes / NUMBER * self.job.numbers.precision.bytes();
-        let around = |tensors: usize| {
-            SINGLE_TENSORS * all + in_layers((tensors - SINGLE_TENSORS) * all)
-        };
+        let around =
+            |tensors: usize| SINGLE_TENSORS * all + in_layers((tensors - SINGLE_TENSORS) * all);
         let hidden = (all as f64 * dit.mlp_ratio) as usize;
         let attention = around(ATTENTION_TENSORS) + self.scores(dit.num_heads, tokens);
         // Before and behind the activation, and inside it.

@@ -61,13 +61,7 @@ impl RopeConfig {
 
     /// The tables for a latent video of this size; angles are computed in single precision and
     /// their sines rounded to that of the heads.
-    pub fn init(
-        &self,
-        frames: usize,
-        height: usize,
-        width: usize,
-        to: (&Device, DType),
-    ) -> Rope {
+    pub fn init(&self, frames: usize, height: usize, width: usize, to: (&Device, DType)) -> Rope {
         let angles = self.half_angles(frames, height, width);
         let shape = [1, 1, frames * height * width, self.head_dim / 2];
         let table = |f: fn(f32) -> f32| {

@@ -26,15 +26,12 @@ use engine::weights::Precision;
 
 use crate::case::{Case, Checks, Failure, Tolerance};
 
-/// The kinds that also run in half precision, and the largest error allowed over the largest value
-/// of each tensor: about twice what was measured, the larger of CPU backend and software Vulkan
-/// (Mesa 22.3.6). A half has 11 bits, so one rounding is 5e-4.
-const HALF_TOLERANCES: [(&str, f64); 4] = [
-    ("MinimalV1LVGDiT", 1e-1),
-    ("CtrlEncoder", 1e-1),
-    ("Video2WorldPipelineWithCtrl", 1e-1),
-    ("Predict2Video2WorldModelWithCtrl", 1e-1),
-];
+/// The kinds that also run in half precision, those with a transformer, and the largest error
+/// allowed over the largest value of each tensor: about twice what was measured, the larger of CPU
+/// backend and software Vulkan (Mesa 22.3.6), which were 2.6e-3, 1.7e-3 and 4.1e-3. One rounding to
+/// a half is 5e-4. All other kinds compute in single precision whatever is asked for.
+const HALF_TOLERANCES: [(&str, f64); 3] =
+    [("MinimalV1LVGDiT", 5e-3), ("CtrlEncoder", 4e-3), ("Video2WorldPipelineWithCtrl", 8e-3)];
 
 /// One sort of case: how it is recognised and how it is run.
 pub struct Kind {
@@ -202,8 +199,10 @@ fn run(folder: &Path, words: &[String]) -> Result<bool, Failure> {
             }
         }
     }
-    if left_out > 0 {
-        println!("{left_out} cases are of kinds that run on the CPU backend in f32 only");
+    match (left_out, precision) {
+        (0, _) => {}
+        (_, Precision::F16) => println!("{left_out} cases are of kinds that are not in f16"),
+        (_, Precision::F32) => println!("{left_out} cases are of kinds for the CPU backend only"),
     }
     println!("{passed} passed, {failed} failed in {}", folder.display());
     if passed + failed == 0 {
