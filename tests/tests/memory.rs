@@ -18,8 +18,8 @@ static ALLOCATED: PeakAlloc = PeakAlloc;
 /// Measured over estimated for all weights: tables of positions and what describes tensors come on
 /// top.
 const WEIGHTS: RangeInclusive<f64> = 1.0..=1.05;
-/// Measured over estimated for the working memory of a stage.
-const STAGE: RangeInclusive<f64> = 0.3..=1.1;
+/// Measured over estimated for the working memory of a stage; the more threads, the more scratch.
+const STAGE: RangeInclusive<f64> = 0.4..=1.2;
 
 fn assert_within(what: &str, measured: usize, estimated: u64, band: &RangeInclusive<f64>) {
     let ratio = measured as f64 / estimated as f64;

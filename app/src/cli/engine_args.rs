@@ -46,6 +46,9 @@ impl EngineArgs {
         let fallback = self.device == DeviceChoice::Auto && chosen.description.starts_with("CPU");
         let why = if fallback { "no graphics card was found: " } else { "" };
         eprintln!("{why}computing on {}", chosen.description);
+        if self.eight_bit {
+            eprintln!("8-bit weights change the refined video; verify tells by how much");
+        }
         Ok((pack, chosen))
     }
 

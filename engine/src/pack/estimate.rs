@@ -41,6 +41,9 @@ const SINGLE_TENSORS: usize = 2;
 /// resized, clamped, and rearranged for the network.
 const VIDEOS: usize = 5;
 
+/// More of them while the linear path of an autoencoder lays its share out as frames.
+const LINEAR_PATH_VIDEOS: usize = 2;
+
 /// While a tensor is loaded: its bytes, its numbers, and the tensor itself.
 const LOADING_TENSORS: usize = 3;
 
@@ -341,7 +344,8 @@ impl Sizes<'_> {
     fn decode(&self, vae: &VideoVaeConfig) -> usize {
         let video = self.video(self.manifest.frame_size);
         let chunk = self.chunk(vae, vae.temporal_compression(), vae.num_res_blocks + 1);
-        (chunk + video).max(VIDEOS * video)
+        let videos = VIDEOS + if vae.linear_path { LINEAR_PATH_VIDEOS } else { 0 };
+        (chunk + video).max(videos * video)
     }
 
     /// One evaluation of transformer and control branch. Guidance runs a second one after it.
@@ -425,6 +429,23 @@ mod tests {
         let denoising = |estimate: &Estimate| estimate.working("denoising").unwrap();
         assert!(denoising(&half) < denoising(&single) * 7 / 10);
         assert!(denoising(&quantised) > denoising(&half));
+        // The figures of the README, for a card.
+        for (precision, eight_bit) in
+            [(Precision::F32, false), (Precision::F16, false), (Precision::F16, true)]
+        {
+            let numbers = Numbers { precision, eight_bit };
+            let job = Job { numbers, on_processor: false, ..job(true) };
+            let estimate = Estimate::of(&Manifest::videoworld2(), job);
+            let stage = estimate.stages.iter().find(|s| s.name == "denoising").unwrap();
+            println!(
+                "| {numbers} | {} | {} | {} | {} |",
+                human(estimate.diffusion),
+                human(estimate.during(stage, Residence::Kept)),
+                human(estimate.peak(Residence::Kept)),
+                human(estimate.peak(Residence::Released))
+            );
+            println!("{}", estimate.table(Residence::Kept));
+        }
     }
 
     #[test]

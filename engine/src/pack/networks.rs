@@ -18,7 +18,8 @@ pub struct Networks {
     /// The context that guidance leads away from, `[1, tokens, channels]`.
     pub negative: Option<Tensor<3>>,
     pub device: Device,
-    /// Those of transformer and control branch. The others are in single precision, see [`crate::gpu::Chosen`].
+    /// Those of transformer and control branch; the others are in single precision, see
+    /// [`Chosen`](crate::gpu::Chosen).
     pub numbers: Numbers,
 }
 

@@ -2,8 +2,8 @@
 //! shifted, scaled and gated by the noise level of its frame (adaptive layer norm with low rank).
 //!
 //! With weights in half precision the layers compute in it, but the stream that they add to, its
-//! norms and the modulation stay in single precision: over many blocks the stream grows beyond what
-//! a half can hold, and what a block adds to it would be rounded away.
+//! norms and the modulation stay in single precision: a stream that many blocks add to may outgrow a
+//! half, and what each of them adds to a large one would be rounded away.
 
 use burn::module::Module;
 use burn::nn::{Initializer, Linear, LinearConfig, RmsNorm, RmsNormConfig};
