@@ -429,23 +429,6 @@ mod tests {
         let denoising = |estimate: &Estimate| estimate.working("denoising").unwrap();
         assert!(denoising(&half) < denoising(&single) * 7 / 10);
         assert!(denoising(&quantised) > denoising(&half));
-        // The figures of the README, for a card.
-        for (precision, eight_bit) in
-            [(Precision::F32, false), (Precision::F16, false), (Precision::F16, true)]
-        {
-            let numbers = Numbers { precision, eight_bit };
-            let job = Job { numbers, on_processor: false, ..job(true) };
-            let estimate = Estimate::of(&Manifest::videoworld2(), job);
-            let stage = estimate.stages.iter().find(|s| s.name == "denoising").unwrap();
-            println!(
-                "| {numbers} | {} | {} | {} | {} |",
-                human(estimate.diffusion),
-                human(estimate.during(stage, Residence::Kept)),
-                human(estimate.peak(Residence::Kept)),
-                human(estimate.peak(Residence::Released))
-            );
-            println!("{}", estimate.table(Residence::Kept));
-        }
     }
 
     #[test]
