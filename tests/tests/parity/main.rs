@@ -28,10 +28,10 @@ use crate::case::{Case, Checks, Failure, Tolerance};
 
 /// The kinds that also run in half precision, those with a transformer, and the largest error
 /// allowed over the largest value of each tensor: about twice what was measured, the larger of CPU
-/// backend and software Vulkan (Mesa 22.3.6), which were 3.0e-3, 1.7e-3 and 4.1e-3. One rounding to
+/// backend and software Vulkan (Mesa 22.3.6), which were 3.0e-3, 1.7e-3 and 2.5e-3. One rounding to
 /// a half is 5e-4. All other kinds compute in single precision whatever is asked for.
 const HALF_TOLERANCES: [(&str, f64); 3] =
-    [("MinimalV1LVGDiT", 6e-3), ("CtrlEncoder", 4e-3), ("Video2WorldPipelineWithCtrl", 8e-3)];
+    [("MinimalV1LVGDiT", 6e-3), ("CtrlEncoder", 4e-3), ("Video2WorldPipelineWithCtrl", 5e-3)];
 
 /// One sort of case: how it is recognised and how it is run.
 pub struct Kind {
