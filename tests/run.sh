@@ -32,6 +32,8 @@ stage "tests"
 cargo test --release --workspace --locked
 stage "golden tensors on software Vulkan"
 PARITY_DEVICE=vulkan cargo test --release --workspace --test parity --locked
+stage "the same in half precision"
+PARITY_DEVICE=vulkan PARITY_PRECISION=f16 cargo test --release --workspace --test parity --locked
 stage "a real window"
 tests/window.sh
 stage "a machine without a display"

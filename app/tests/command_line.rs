@@ -52,6 +52,9 @@ fn mistakes_end_with_code_2_and_one_sentence() {
     refused(folder, &["rollout", "--out", "o", "--frame", "text.png"], "text.png is not a picture");
     refused(folder, &["rollout", "--out", "o", "--task", "kite"], "there is no task 'kite'");
     refused(folder, &["rollout", "--out", "o", "--device", "cuda"], "there is no device 'cuda'");
+    let half = ["rollout", "--out", "o", "--device", "cpu", "--precision", "f16"];
+    refused(folder, &half, "use --precision f32");
+    refused(folder, &["info", "--precision", "f8"], "there is no precision 'f8'");
     refused(folder, &["rollout", "--out", "o", "--clips", "0"], "--clips must be at least 1");
     refused(folder, &["rollout", "--out", "file/o", "--device", "cpu"], "could not be written");
     refused(folder, &["rollout", "--out", "o", "--pack", "."], "it is no pack");

@@ -4,9 +4,13 @@
 //! dict. Packs, parity fixtures and the released files all use those keys, so one loader serves all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Gradients, Tensor, TensorData};
+use burn::tensor::quantization::{QuantScheme, QuantValue, ScaleDtype};
+use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
+use half::f16;
+use half::slice::HalfFloatSliceExt as _;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::checkpoint::{CheckpointError, StateDict};
@@ -48,6 +52,8 @@ pub enum WeightsError {
     Format(#[from] safetensors::SafeTensorError),
     #[error("tensor {key} contains values that are not finite")]
     NotFinite { key: String },
+    #[error("tensor {key} holds numbers beyond half precision; use --precision f32")]
+    BeyondHalf { key: String },
     #[error("the weights lack {} tensor(s) this network needs, first {}", .0.len(), .0[0])]
     Missing(Vec<String>),
     #[error("the weights hold {} tensor(s) this network does not know, first {}", .0.len(), .0[0])]
@@ -56,11 +62,83 @@ pub enum WeightsError {
     Shape { key: String, found: Vec<usize>, wanted: Vec<usize> },
 }
 
-/// How numbers are written to disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A type of numbers: of weights on disk and on a device, where a network computes in that of its
+/// weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
     F16,
+    #[default]
     F32,
+}
+
+impl Precision {
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F16 => DType::F16,
+            Self::F32 => DType::F32,
+        }
+    }
+
+    /// Bytes of one number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F16 => size_of::<f16>(),
+            Self::F32 => size_of::<f32>(),
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::F32 => "f32",
+        }
+    }
+}
+
+/// Numbers that share a scale in 8-bit weights.
+const BLOCK: usize = 32;
+
+/// How the weights of a network lie in a device's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Numbers {
+    /// Of all that is not in 8 bits, and of what is computed.
+    pub precision: Precision,
+    /// Whether the weights of linear layers are in 8 bits, with a scale for every 32 of them: to
+    /// save memory, not time, as they are made whole again whenever they are used.
+    pub eight_bit: bool,
+}
+
+impl From<Precision> for Numbers {
+    fn from(precision: Precision) -> Self {
+        Self { precision, eight_bit: false }
+    }
+}
+
+/// As people read it.
+impl fmt::Display for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.precision.name())?;
+        f.write_str(if self.eight_bit { ", 8-bit weights" } else { "" })
+    }
+}
+
+impl Numbers {
+    /// Whether a parameter is in 8 bits; `outputs` are those of a linear layer whose weight it is.
+    fn in_eight_bits(self, outputs: Option<usize>) -> bool {
+        self.eight_bit && outputs.is_some_and(|outputs| outputs.is_multiple_of(BLOCK))
+    }
+
+    /// Bytes of a network's weights, and of the largest of them before it is quantised.
+    pub fn bytes_of<M: Module>(self, module: &M) -> (u64, u64) {
+        let mut sizes = Sizes { numbers: self, path: Path::default(), all: 0, largest: 0 };
+        module.visit(&mut sizes);
+        (sizes.all, sizes.largest)
+    }
+}
+
+fn eight_bits(device: &Device) -> QuantScheme {
+    let scheme = device.settings().quantization.scheme.with_value(QuantValue::Q8S);
+    scheme.per_block([BLOCK as u8], ScaleDtype::F32)
 }
 
 /// One tensor in host memory, row-major.
@@ -140,12 +218,12 @@ impl Weights {
         self.tensors.extend(other.tensors);
     }
 
-    /// Puts these weights into a network, see [`load`].
+    /// Puts these weights into a network in single precision, see [`load`].
     ///
     /// # Errors
     /// As [`load`].
     pub fn load_into<M: Module>(&self, module: M, keys: &KeyTable) -> Result<M, WeightsError> {
-        load(self, module, keys)
+        load(self, module, keys, Precision::F32)
     }
 
     /// Reads a network's weights under the reference's keys.
@@ -184,6 +262,18 @@ pub trait TensorSource {
     /// # Errors
     /// Fails when they cannot be read or are not finite.
     fn values(&self, key: &str) -> Result<Vec<f32>, WeightsError>;
+
+    /// The same in half precision.
+    ///
+    /// # Errors
+    /// As [`TensorSource::values`], and where one of them is beyond half precision.
+    fn halves(&self, key: &str) -> Result<Vec<f16>, WeightsError> {
+        let halves: Vec<f16> = self.values(key)?.into_iter().map(f16::from_f32).collect();
+        match halves.iter().all(|half| half.is_finite()) {
+            true => Ok(halves),
+            false => Err(WeightsError::BeyondHalf { key: key.to_owned() }),
+        }
+    }
 }
 
 impl TensorSource for Weights {
@@ -216,9 +306,28 @@ impl TensorSource for StateDict {
             false => Err(WeightsError::NotFinite { key: key.to_owned() }),
         }
     }
+
+    fn halves(&self, key: &str) -> Result<Vec<f16>, WeightsError> {
+        let tensor = &self.tensors[key];
+        let mut halves = Vec::with_capacity(tensor.len());
+        let mut finite = true;
+        self.file.read_parts(tensor, |values| -> Result<(), WeightsError> {
+            let begin = halves.len();
+            halves.resize(begin + values.len(), f16::ZERO);
+            halves[begin..].convert_from_f32_slice(values);
+            finite &= values.iter().all(|value| value.is_finite());
+            Ok(())
+        })?;
+        let key = || key.to_owned();
+        match (finite, halves.iter().all(|half| half.is_finite())) {
+            (false, _) => Err(WeightsError::NotFinite { key: key() }),
+            (true, false) => Err(WeightsError::BeyondHalf { key: key() }),
+            (true, true) => Ok(halves),
+        }
+    }
 }
 
-/// Puts weights into a network.
+/// Puts weights into a network, which then computes in the precision of `numbers`.
 ///
 /// Keys under the table's prefix must be exactly those of the network; others are not looked at.
 /// Tensors are read one after another, so that nothing but the network itself is ever whole in
@@ -230,10 +339,12 @@ pub fn load<M: Module>(
     source: &impl TensorSource,
     module: M,
     keys: &KeyTable,
+    numbers: impl Into<Numbers>,
 ) -> Result<M, WeightsError> {
     let mut loader = Loader {
         source,
         keys,
+        numbers: numbers.into(),
         path: Path::default(),
         used: BTreeSet::new(),
         missing: Vec::new(),
@@ -304,6 +415,7 @@ impl Path {
 struct Loader<'a, S> {
     source: &'a S,
     keys: &'a KeyTable,
+    numbers: Numbers,
     path: Path,
     used: BTreeSet<String>,
     missing: Vec<String>,
@@ -322,7 +434,10 @@ impl<S: TensorSource> Loader<'_, S> {
         if found != wanted {
             return Err(WeightsError::Shape { key: key.into(), found: found.to_vec(), wanted });
         }
-        Ok(TensorData::new(self.source.values(key)?, wanted))
+        Ok(match self.numbers.precision {
+            Precision::F16 => TensorData::new(self.source.halves(key)?, wanted),
+            Precision::F32 => TensorData::new(self.source.values(key)?, wanted),
+        })
     }
 }
 
@@ -357,9 +472,14 @@ impl<S: TensorSource> ModuleMapper for Loader<'_, S> {
             }
         };
         let device = param.lazy_device();
-        let mut tensor = Tensor::<D>::from_data(data, &device.clone().inner());
+        let options = (&device.clone().inner(), self.numbers.precision.dtype());
+        let mut tensor = Tensor::<D>::from_data(data, options);
         if transposed {
             tensor = tensor.transpose();
+        }
+        let outputs = transposed.then(|| tensor.dims()[D - 1]);
+        if self.numbers.in_eight_bits(outputs) {
+            tensor = tensor.quantize_dynamic(&eight_bits(&device));
         }
         // To burn, a device equals itself with autodiff, so it would not move the tensor over.
         if device.is_autodiff() {
@@ -408,6 +528,35 @@ impl<F: Fn(&str) -> bool> ModuleVisitor for Saver<'_, F> {
             .try_into_vec::<f32>()
             .expect("converted to f32 just above");
         self.weights.insert(key, shape, values);
+    }
+}
+
+struct Sizes {
+    numbers: Numbers,
+    path: Path,
+    all: u64,
+    largest: u64,
+}
+
+impl ModuleVisitor for Sizes {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let shape = param.lazy_shape();
+        let count = shape.num_elements();
+        let outputs = self.path.is_linear_weight().then(|| shape.as_slice()[D - 1]);
+        let whole = count * self.numbers.precision.bytes();
+        self.largest = self.largest.max(whole as u64);
+        self.all += match self.numbers.in_eight_bits(outputs) {
+            true => count + count / BLOCK * size_of::<f32>(),
+            false => whole,
+        } as u64;
     }
 }
 

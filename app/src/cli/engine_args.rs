@@ -1,7 +1,7 @@
-//! Which pack and which device, for every subcommand that computes.
+//! Which pack, which device and what numbers, for every subcommand that computes.
 
 use anyhow::Result;
-use engine::gpu::{self, Chosen, DeviceChoice};
+use engine::gpu::{self, Chosen, ComputeChoice, DeviceChoice, PrecisionChoice};
 use engine::pack::{Pack, PackSource, Residence};
 use engine::rollout::{ClipStore, PackModels, Runner};
 
@@ -16,16 +16,39 @@ pub struct EngineArgs {
     /// Where the networks run: auto, vulkan, metal, dx12 or cpu
     #[arg(long, default_value_t)]
     pub device: DeviceChoice,
+    /// What the diffusion model computes in: f32, f16 or auto, which is f16 for packs of 250 million
+    /// numbers or more on a graphics card that has it
+    #[arg(long, value_name = "P", default_value_t)]
+    pub precision: PrecisionChoice,
+    /// Keep the diffusion model's linear weights in 8 bits: less memory, no more speed, and an error
+    /// that verify tells
+    #[arg(long)]
+    pub eight_bit: bool,
 }
 
 impl EngineArgs {
+    /// What is to compute, and in what numbers.
+    pub fn computing(&self) -> ComputeChoice {
+        let Self { device, precision, eight_bit, .. } = *self;
+        ComputeChoice { device, precision, eight_bit }
+    }
+
+    /// The device, computing as asked for with this pack.
+    pub fn choose(&self, pack: &Pack) -> Result<Chosen> {
+        let chosen = gpu::choose(self.device)?;
+        Ok(chosen.computing(self.computing(), pack.manifest.diffusion_count())?)
+    }
+
     /// The pack and the device, saying on standard error what computes.
     pub fn open(&self) -> Result<(Pack, Chosen)> {
         let pack = self.pack.open()?;
-        let chosen = gpu::choose(self.device)?;
+        let chosen = self.choose(&pack)?;
         let fallback = self.device == DeviceChoice::Auto && chosen.description.starts_with("CPU");
         let why = if fallback { "no graphics card was found: " } else { "" };
         eprintln!("{why}computing on {}", chosen.description);
+        if self.eight_bit {
+            eprintln!("8-bit weights change the refined video; verify tells by how much");
+        }
         Ok((pack, chosen))
     }
 

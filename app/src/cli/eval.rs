@@ -223,6 +223,8 @@ mod tests {
             engine: EngineArgs {
                 pack: PackSource::Embedded,
                 device: engine::gpu::DeviceChoice::Cpu,
+                precision: engine::gpu::PrecisionChoice::Auto,
+                eight_bit: false,
             },
         };
         run(&args).unwrap();

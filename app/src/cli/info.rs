@@ -20,16 +20,18 @@ pub fn run(args: &Args) -> Result<()> {
         println!("  no graphics adapter");
     }
     for adapter in &adapters {
-        println!("  {}, largest tensor {}", adapter.description, bytes(adapter.max_binding_bytes));
+        let half = if adapter.half { "f16 and f32" } else { "f32 alone" };
+        let largest = bytes(adapter.max_binding_bytes);
+        println!("  {}, {half}, largest tensor {largest}", adapter.description);
     }
-    let chosen = gpu::choose(args.engine.device)?;
+    let pack = args.engine.pack.open()?;
+    let chosen = args.engine.choose(&pack)?;
     println!("  --device {} computes on: {}", args.engine.device, chosen.description);
     println!("Memory");
     match memory::total().zip(memory::available()) {
         Some((total, free)) => println!("  {} in all, {} free", bytes(total), bytes(free)),
         None => println!("  not known on this system"),
     }
-    let pack = args.engine.pack.open()?;
     let manifest = &pack.manifest;
     let stored: u64 = manifest.files.values().map(|file| file.bytes).sum();
     println!("Pack");
@@ -58,9 +60,13 @@ pub fn run(args: &Args) -> Result<()> {
         refined: manifest.vdm.is_some(),
         previews: false,
         on_processor: !chosen.compiles,
+        numbers: chosen.numbers,
     };
     let estimate = Estimate::of(manifest, job);
-    println!("Memory that a rollout of the longest task will need, estimated");
+    println!(
+        "Memory that a rollout of the longest task will need, estimated; diffusion model in {}",
+        chosen.numbers
+    );
     print!("{}", estimate.table(Residence::Kept));
     if job.refined {
         let least = bytes(estimate.peak(Residence::Released));

@@ -91,6 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
         refined: !args.coarse_only,
         previews: false,
         on_processor: !chosen.compiles,
+        numbers: chosen.numbers,
     };
     let limit = args.memory.limit(job.on_processor);
     let (estimate, residence) = Estimate::plan(&pack.manifest, job, limit)?;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use engine::eval;
-use engine::gpu;
 use engine::media::write_atomic;
 
 use super::engine_args::EngineArgs;
@@ -21,7 +20,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let pack = args.engine.pack.open()?;
-    let chosen = gpu::choose(args.engine.device)?;
+    let chosen = args.engine.choose(&pack)?;
     let description = &chosen.description;
     let mut said = "";
     let mut watch = |doing: &'static str, _: usize, _: usize| {
@@ -31,7 +30,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
         ControlFlow::Continue(())
     };
-    let verified = eval::verify(&pack, &chosen.device, description, &mut watch)?;
+    let verified = eval::verify(&pack, &chosen, &mut watch)?;
     println!("{}", verified.table);
     if let Some(file) = &args.json {
         write_atomic(file, &serde_json::to_vec_pretty(&verified)?)?;

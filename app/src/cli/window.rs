@@ -78,7 +78,7 @@ fn open_window(args: &Args) -> Result<(), String> {
     studio::run(StudioOptions {
         frame: args.frame.clone(),
         pack: args.engine.pack.clone(),
-        device: args.engine.device,
+        device: args.engine.computing(),
         memory: args.memory,
         settings: kept(Settings::default_path()),
         sessions: kept(data_folder().map(|folder| folder.join("sessions"))),

@@ -26,7 +26,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use ::engine::craft::Task;
-use ::engine::gpu::DeviceChoice;
+use ::engine::gpu::ComputeChoice;
 use ::engine::media::FrameSize;
 use ::engine::memory::Budget;
 use ::engine::pack::PackSource;
@@ -66,7 +66,7 @@ pub struct StudioOptions {
     pub frame: Option<PathBuf>,
     pub pack: PackSource,
     /// What the engine computes on; the window has a device of its own.
-    pub device: DeviceChoice,
+    pub device: ComputeChoice,
     /// What the engine may occupy.
     pub memory: Budget,
     /// Where choices are kept between runs; `None` keeps nothing.

@@ -91,7 +91,7 @@ pub fn options() -> StudioOptions {
         timed: false,
         frame: None,
         pack: PackSource::Embedded,
-        device: DeviceChoice::Cpu,
+        device: DeviceChoice::Cpu.into(),
         memory: Budget::Auto,
         settings: None,
         sessions: None,

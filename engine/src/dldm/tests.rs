@@ -81,7 +81,7 @@ fn running_statistics_are_saved_with_the_weights() {
     let saved = Weights::of(&model, &KEYS).to_safetensors(Precision::F32).expect("to file");
     let source = Source::Memory(saved.into());
     let again = StateDict::safetensors("saved".to_owned(), source).expect("from file");
-    let again = weights::load(&again, tiny().init(&device), &KEYS).expect("fits");
+    let again = weights::load(&again, tiny().init(&device), &KEYS, Precision::F32).expect("fits");
     assert!(largest_difference(again.encode(video).z, z) < 1e-6);
 }
 

@@ -117,7 +117,8 @@ pub fn speed(
         median(repeats, || step.refine(&codes, coarse.clone()))
     });
     drop(models);
-    let job = Job { clips: 0, refined: true, previews: false, on_processor: true };
+    let numbers = chosen.numbers;
+    let job = Job { clips: 0, refined: true, previews: false, on_processor: true, numbers };
     let estimate = (!chosen.compiles).then(|| Estimate::of(&pack.manifest, job));
     let networks = networks(&pack.load(&chosen.device)?, &pack, estimate.as_ref(), repeats);
     Ok(DeviceSpeed {

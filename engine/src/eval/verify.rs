@@ -12,13 +12,20 @@ use serde::Serialize;
 
 use super::table::{Floor, Row, Table, Unit};
 use super::{EvalError, unseen};
+use crate::gpu::Chosen;
 use crate::media::{self, FrameSize};
 use crate::memory::{Budget, human};
-use crate::pack::{Estimate, Job, Manifest, Networks, Pack, Residence};
+use crate::pack::{Estimate, Job, Manifest, Networks, Pack, PackError, Residence};
 use crate::rollout::RunError;
+use crate::weights::{Numbers, Precision};
 
 /// Largest error, over the largest value of the processor's answer, that rounding explains.
 const TOLERANCE: f64 = 2e-3;
+/// The same for a diffusion model in half precision.
+const HALF_TOLERANCE: f64 = 2e-2;
+/// The same for one with 8-bit weights.
+const EIGHT_BIT_TOLERANCE: f64 = 1e-1;
+const DIFFUSION: &str = "diffusion model";
 /// Noise levels of the diffusion model that are compared: both ends and the middle.
 const SIGMAS: [f64; 3] = [80.0, 1.0, 0.002];
 
@@ -33,37 +40,38 @@ pub struct Verified {
 /// Hears what computes, how many parts of both sides are done, and of how many; `Break` stops.
 pub type VerifyWatch<'a> = dyn FnMut(&'static str, usize, usize) -> ControlFlow<()> + 'a;
 
-/// Compares `device`, described in words, with the CPU backend.
+/// Compares a device and its numbers with the CPU backend in single precision.
 ///
 /// # Errors
 /// Fails when the networks do not fit into memory or cannot be loaded on one of them, and when
 /// stopped.
 pub fn verify(
     pack: &Pack,
-    device: &Device,
-    description: &str,
+    chosen: &Chosen,
     watch: &mut VerifyWatch<'_>,
 ) -> Result<Verified, EvalError> {
     let limit = Budget::Auto.limit(true);
     check_memory(&pack.manifest, limit)?;
     let parts = count_parts(&pack.manifest);
-    let mut side = |doing, device: &Device, before: usize| {
+    let mut side = |doing, load: &dyn Fn() -> Result<Networks, PackError>, before: usize| {
         let mut heard = |done| match watch(doing, before + done, 2 * parts) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(RunError::Cancelled),
         };
         heard(0)?;
-        let networks = pack.load(device)?;
+        let networks = load()?;
         Ok::<_, EvalError>(answers(pack, &networks, &mut heard)?)
     };
-    let wanted = side("Computing on the processor", &Device::flex(), 0)?;
-    let found = side("Computing on the device", device, parts)?;
-    Ok(compare(&wanted, &found, description))
+    let wanted = side("Computing on the processor", &|| pack.load(&Device::flex()), 0)?;
+    let on_device = || pack.load_on(chosen, Residence::Kept);
+    let found = side("Computing on the device", &on_device, parts)?;
+    Ok(compare(&wanted, &found, &chosen.description, chosen.numbers))
 }
 
 /// The networks are loaded whole, one side after the other.
 fn check_memory(manifest: &Manifest, limit: Option<u64>) -> Result<(), EvalError> {
-    let job = Job { clips: 1, refined: true, previews: false, on_processor: true };
+    let numbers = Numbers::default();
+    let job = Job { clips: 1, refined: true, previews: false, on_processor: true, numbers };
     let needed = Estimate::of(manifest, job).peak(Residence::Kept);
     match limit {
         Some(there) if needed > there => {
@@ -79,13 +87,18 @@ fn count_parts(manifest: &Manifest) -> usize {
     4 + refiner + usize::from(manifest.planner.is_some())
 }
 
-fn compare(wanted: &[Answer], found: &[Answer], description: &str) -> Verified {
+fn compare(wanted: &[Answer], found: &[Answer], description: &str, numbers: Numbers) -> Verified {
+    let of_diffusion = match numbers {
+        Numbers { eight_bit: true, .. } => EIGHT_BIT_TOLERANCE,
+        Numbers { precision: Precision::F16, .. } => HALF_TOLERANCE,
+        Numbers { precision: Precision::F32, .. } => TOLERANCE,
+    };
     let rows: Vec<Row> = wanted
         .iter()
         .zip(found)
         .map(|(wanted, found)| {
             Row::new(wanted.part.clone(), Unit::Ratio, relative_error(wanted, found))
-                .floor(Floor::AtMost(TOLERANCE))
+                .floor(Floor::AtMost(if wanted.of_diffusion { of_diffusion } else { TOLERANCE }))
         })
         .collect();
     let wrong = rows.iter().filter(|row| row.reached == Some(false));
@@ -97,6 +110,8 @@ fn compare(wanted: &[Answer], found: &[Answer], description: &str) -> Verified {
 /// What one part made of the shared inputs.
 struct Answer {
     part: String,
+    /// Of transformer and control branch, which may be in other numbers.
+    of_diffusion: bool,
     values: Vec<f32>,
 }
 
@@ -143,7 +158,8 @@ fn answers(
     let mut answers = Vec::new();
     let mut answer = |part: String, tensor: TensorData| {
         let values = tensor.convert::<f32>().try_into_vec().expect("converted to f32");
-        answers.push(Answer { part, values });
+        let of_diffusion = part.starts_with(DIFFUSION);
+        answers.push(Answer { part, of_diffusion, values });
         heard(answers.len())
     };
     let dldm = &networks.dldm;
@@ -176,7 +192,7 @@ fn answers(
         from.hint = Some(noise(shape));
         for sigma in SIGMAS {
             let estimate = vdm.denoise(&(latents.clone() * sigma), &[vec![sigma]], &from);
-            answer(format!("diffusion model at noise {sigma}"), estimate.into_data())?;
+            answer(format!("{DIFFUSION} at noise {sigma}"), estimate.into_data())?;
         }
     }
     if let Some(planner) = &networks.planner {
@@ -193,11 +209,12 @@ fn answers(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::{self, DeviceChoice};
     use crate::vdm::VAE_KEYS;
     use crate::weights::Weights;
 
     fn answer(values: &[f32]) -> Answer {
-        Answer { part: String::new(), values: values.to_vec() }
+        Answer { part: String::new(), of_diffusion: false, values: values.to_vec() }
     }
 
     #[test]
@@ -221,7 +238,8 @@ mod tests {
         weights.silence("decoder.head.2.weight");
         vdm.vae = weights.load_into(vdm.vae.clone(), &VAE_KEYS).unwrap();
         let answers = |networks| answers(&pack, networks, &mut |_| Ok(())).unwrap();
-        let verified = compare(&answers(&right), &answers(&broken), "broken");
+        let (wanted, found) = (answers(&right), answers(&broken));
+        let verified = compare(&wanted, &found, "broken", Numbers::default());
         assert_eq!(verified.wrong, ["video VAE decoder"], "{}", verified.table);
     }
 
@@ -229,12 +247,13 @@ mod tests {
     fn a_device_agrees_with_itself() {
         let dir = tempfile::tempdir().unwrap();
         let pack = crate::pack::tests::tiny(dir.path());
+        let chosen = gpu::choose(DeviceChoice::Cpu).unwrap();
         let mut steps = Vec::new();
         let mut watch = |_, done, of| {
             steps.push((done, of));
             ControlFlow::Continue(())
         };
-        let verified = verify(&pack, &Device::flex(), "the same", &mut watch).unwrap();
+        let verified = verify(&pack, &chosen, &mut watch).unwrap();
         assert!(verified.wrong.is_empty(), "{}", verified.table);
         assert_eq!(verified.table.rows.len(), 4 + 2 + SIGMAS.len() + 1);
         assert!(verified.table.rows.iter().all(|row| row.value == 0.0), "{}", verified.table);
@@ -244,7 +263,7 @@ mod tests {
         let mut stop = |_, done, _| {
             if done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let stopped = verify(&pack, &Device::flex(), "the same", &mut stop);
+        let stopped = verify(&pack, &chosen, &mut stop);
         assert!(matches!(stopped, Err(EvalError::Run(RunError::Cancelled))));
     }
 
@@ -254,5 +273,26 @@ mod tests {
         let error = check_memory(&manifest, Some(8_000_000_000)).unwrap_err().to_string();
         assert!(error.contains("8.0 GB are there"), "{error}");
         assert!(check_memory(&manifest, None).is_ok());
+    }
+
+    #[test]
+    fn smaller_numbers_change_the_diffusion_model_alone_and_little() {
+        let pack = Pack::embedded().unwrap();
+        let kinds = [
+            (Precision::F16.into(), HALF_TOLERANCE),
+            (Numbers { precision: Precision::F32, eight_bit: true }, EIGHT_BIT_TOLERANCE),
+        ];
+        for (numbers, tolerance) in kinds {
+            let chosen = Chosen { numbers, ..gpu::choose(DeviceChoice::Cpu).unwrap() };
+            let watch = &mut |_, _, _| ControlFlow::Continue(());
+            let verified = verify(&pack, &chosen, watch).unwrap();
+            let rows = &verified.table.rows;
+            let (changed, same): (Vec<_>, Vec<_>) =
+                rows.iter().partition(|row| row.measure.starts_with(DIFFUSION));
+            assert_eq!(changed.len(), SIGMAS.len());
+            let rounded = |row: &&Row| row.value > 0.0 && row.value <= tolerance;
+            assert!(changed.iter().all(rounded), "{numbers}: {}", verified.table);
+            assert!(same.iter().all(|row| row.value == 0.0), "{numbers}: {}", verified.table);
+        }
     }
 }

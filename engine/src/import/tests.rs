@@ -13,8 +13,9 @@ use super::*;
 use crate::checkpoint::write::TorchWriter;
 use crate::checkpoint::{Source, StateDict};
 use crate::dldm;
+use crate::gpu::{self, DeviceChoice};
 use crate::pack::tests::tiny_parts;
-use crate::pack::{CONTROL, DLDM, Networks, PackContents};
+use crate::pack::{CONTROL, DLDM, Networks, PackContents, Residence};
 use crate::policy::PLANNER_KEYS;
 use crate::vdm::{DIT_KEYS, VAE_KEYS, Vdm};
 use crate::weights::{self, Precision};
@@ -103,7 +104,7 @@ fn direct<M: burn::module::Module>(path: &Path, fresh: M, keys: &crate::weights:
     let mut state =
         StateDict::of(crate::checkpoint::Checkpoint::open(path).unwrap().unwrap()).unwrap();
     state.tensors.retain(|key, _| !["net.surprise", "network.loss.scale"].contains(&key.as_str()));
-    weights::load(&state, fresh, keys).unwrap()
+    weights::load(&state, fresh, keys, Precision::F32).unwrap()
 }
 
 fn assert_same(found: &Weights, wanted: &Weights) {
@@ -148,6 +149,49 @@ fn imported_networks_give_the_numbers_of_the_published_ones() {
         }
     }
     assert!(report.without_policy && !report.control_begun && !report.without_vdm);
+}
+
+#[test]
+fn in_half_precision_the_published_halves_are_computed_with() {
+    let release = Release::new();
+    let (_, pack) = release.imported();
+    let mut chosen = gpu::choose(DeviceChoice::Cpu).unwrap();
+    let single = pack.load_on(&chosen, Residence::Kept).unwrap().vdm.unwrap();
+    chosen.numbers = Precision::F16.into();
+    let half = pack.load_on(&chosen, Residence::Kept).unwrap().vdm.unwrap();
+    let dit = release.manifest.vdm.as_ref().unwrap().init(&Device::flex()).dit;
+    let published = direct(&release.from().join("b.pth"), dit, &DIT_KEYS);
+    assert_same(&Weights::of(&half.dit, &DIT_KEYS), &Weights::of(&published, &DIT_KEYS));
+    let answer = |vdm: &Vdm| {
+        let frame = ramp([1, 3, 1, 32, 48]);
+        let from = vdm.conditioning(frame, ramp([1, 3, 5, 16, 24]), ramp([1, 4, 16]));
+        let noisy = ramp([1, 32, 2, 4, 6]);
+        values(vdm.denoise(&noisy, &[vec![1.0]], &from))
+    };
+    let (wanted, found) = (answer(&single), answer(&half));
+    let largest = wanted.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+    let error = wanted.iter().zip(&found).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+    assert!(error > 0.0 && error <= 5e-3 * largest, "{error} of {largest}");
+}
+
+#[test]
+fn numbers_beyond_half_precision_are_refused_where_it_was_asked_for() {
+    let mut release = Release::new();
+    let dit = release.contents.dit.as_mut().unwrap();
+    let (key, tensor) = dit.iter().next().unwrap();
+    let (key, tensor) = (key.to_owned(), tensor.clone());
+    let mut values = tensor.values;
+    values[0] = 1e6;
+    dit.insert(key.clone(), tensor.shape, values);
+    let parts = [release.contents.dit.as_ref(), release.contents.control.as_ref()];
+    let parts: Vec<&Weights> = parts.into_iter().flatten().collect();
+    write_torch(&release.from().join("b.pth"), Dtype::BF16, &parts, &[]);
+    let (_, pack) = release.imported();
+    let mut chosen = gpu::choose(DeviceChoice::Cpu).unwrap();
+    assert!(pack.load_on(&chosen, Residence::Kept).is_ok());
+    chosen.numbers = Precision::F16.into();
+    let error = pack.load_on(&chosen, Residence::Kept).err().unwrap().to_string();
+    assert!(error.contains(&key) && error.contains("--precision f32"), "{error}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! How much memory a job with a pack will need, from the sizes in its manifest alone.
 //!
-//! Everything computes in single precision. Weights are counted exactly. For the rest, each stage
+//! Weights are counted exactly, in the numbers they are held in. For the rest, each stage
 //! counts the tensors of its widest layer that live at one time; the counts were read off the code
 //! and checked against measured peaks on the processor, see `bench`. Graphics cards hold the same
 //! tensors, but nobody measured how much more their allocator keeps.
@@ -9,12 +9,11 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::Manifest;
-use crate::dldm::{self, DldmConfig};
+use crate::dldm::DldmConfig;
 use crate::media::FrameSize;
 use crate::memory::{self, human};
-use crate::policy::PLANNER_KEYS;
-use crate::vdm::{CONTROL_KEYS, DIT_KEYS, MAX_SCORES, VAE_KEYS, VdmConfig, VideoVaeConfig};
-use crate::weights::{KeyTable, shapes_of};
+use crate::vdm::{DitConfig, MAX_SCORES, VdmConfig, VideoVaeConfig};
+use crate::weights::Numbers;
 
 /// Of a number in single precision.
 const NUMBER: usize = size_of::<f32>();
@@ -35,9 +34,15 @@ const ATTENTION_TENSORS: usize = 10;
 /// Around the feed-forward: the tokens, their norm and the result.
 const FEED_FORWARD_TENSORS: usize = 4;
 
+/// Of either: the tokens and their norm, which are in single precision whatever the layers are in.
+const SINGLE_TENSORS: usize = 2;
+
 /// Videos at hand while conditioning is encoded and while a clip is put together: as it came,
 /// resized, clamped, and rearranged for the network.
 const VIDEOS: usize = 5;
+
+/// More of them while the linear path of an autoencoder lays its share out as frames.
+const LINEAR_PATH_VIDEOS: usize = 2;
 
 /// While a tensor is loaded: its bytes, its numbers, and the tensor itself.
 const LOADING_TENSORS: usize = 3;
@@ -58,6 +63,8 @@ pub struct Job {
     pub previews: bool,
     /// Whether it runs on the processor, which never holds the scores of attention.
     pub on_processor: bool,
+    /// Those of transformer and control branch.
+    pub numbers: Numbers,
 }
 
 /// Which weights are in memory at a time.
@@ -117,22 +124,22 @@ impl Estimate {
     /// Nothing is loaded or allocated for this.
     pub fn of(manifest: &Manifest, job: Job) -> Self {
         let device = Device::flex();
-        let dldm = Numbers::of(&manifest.dldm.init(&device), &dldm::KEYS);
-        let mut light = dldm;
+        let single = Numbers::default();
+        let mut light = Weights::of(&manifest.dldm.init(&device), single);
         if let Some(planner) = &manifest.planner {
-            light = light.and(Numbers::of(&planner.init(&device), &PLANNER_KEYS));
+            light = light.and(Weights::of(&planner.init(&device), single));
         }
-        let mut diffusion = Numbers::default();
+        let mut diffusion = Weights::default();
         let vdm = manifest.vdm.as_ref().filter(|_| job.refined);
         if let Some(config) = vdm {
             let vdm = config.init(&device);
-            light = light.and(Numbers::of(&vdm.vae, &VAE_KEYS));
-            diffusion = Numbers::of(&vdm.dit, &DIT_KEYS);
-            diffusion = diffusion.and(Numbers::of(&vdm.control, &CONTROL_KEYS));
+            light = light.and(Weights::of(&vdm.vae, single));
+            diffusion = Weights::of(&vdm.dit, job.numbers);
+            diffusion = diffusion.and(Weights::of(&vdm.control, job.numbers));
         }
         let sizes = Sizes { manifest, job };
         let mut stages = vec![
-            StageMemory::new("loading", LOADING_TENSORS * light.largest),
+            StageMemory::new("loading", LOADING_TENSORS * light.largest as usize),
             StageMemory::new("predicting codes", sizes.policy()),
             StageMemory::new("coarse video", sizes.coarse()),
         ];
@@ -140,7 +147,7 @@ impl Estimate {
             let decoding = sizes.decode(&vdm.vae);
             let sampling = if job.previews { decoding } else { 0 };
             let sampling = sampling.max(sizes.denoise(vdm));
-            let loading = LOADING_TENSORS * diffusion.largest;
+            let loading = LOADING_TENSORS * diffusion.largest as usize;
             stages.extend([
                 StageMemory::new("encoding", sizes.encode(&vdm.vae)),
                 StageMemory { samples: true, ..StageMemory::new("loading to sample", loading) },
@@ -151,8 +158,8 @@ impl Estimate {
         Self {
             program: memory::resident().unwrap_or(PROGRAM) + OVERHEAD,
             clips: sizes.clips() as u64,
-            light: light.bytes(),
-            diffusion: diffusion.bytes(),
+            light: light.bytes,
+            diffusion: diffusion.bytes,
             stages,
         }
     }
@@ -245,27 +252,22 @@ impl StageMemory {
     }
 }
 
-/// The numbers in the weights of some networks.
+/// The weights of some networks, bytes.
 #[derive(Debug, Clone, Copy, Default)]
-struct Numbers {
-    all: usize,
-    /// Bytes of the largest tensor.
-    largest: usize,
+struct Weights {
+    bytes: u64,
+    /// The largest tensor as it is loaded.
+    largest: u64,
 }
 
-impl Numbers {
-    fn of<M: Module>(network: &M, keys: &KeyTable) -> Self {
-        let shapes = shapes_of(network, keys);
-        let sizes = || shapes.values().map(|shape| shape.iter().product::<usize>());
-        Self { all: sizes().sum(), largest: NUMBER * sizes().max().unwrap_or(0) }
+impl Weights {
+    fn of<M: Module>(network: &M, numbers: Numbers) -> Self {
+        let (bytes, largest) = numbers.bytes_of(network);
+        Self { bytes, largest }
     }
 
     fn and(self, other: Self) -> Self {
-        Self { all: self.all + other.all, largest: self.largest.max(other.largest) }
-    }
-
-    fn bytes(self) -> u64 {
-        (self.all * NUMBER) as u64
+        Self { bytes: self.bytes + other.bytes, largest: self.largest.max(other.largest) }
     }
 }
 
@@ -342,7 +344,8 @@ impl Sizes<'_> {
     fn decode(&self, vae: &VideoVaeConfig) -> usize {
         let video = self.video(self.manifest.frame_size);
         let chunk = self.chunk(vae, vae.temporal_compression(), vae.num_res_blocks + 1);
-        (chunk + video).max(VIDEOS * video)
+        let videos = VIDEOS + if vae.linear_path { LINEAR_PATH_VIDEOS } else { 0 };
+        (chunk + video).max(videos * video)
     }
 
     /// One evaluation of transformer and control branch. Guidance runs a second one after it.
@@ -352,15 +355,26 @@ impl Sizes<'_> {
         let steps = vae.latent_steps(self.frames());
         let tokens = steps * pixels(self.manifest.frame_size) / side.pow(2);
         let all = tokens * dit.model_channels * NUMBER;
+        let in_layers = |bytes: usize| bytes / NUMBER * self.job.numbers.precision.bytes();
+        let around =
+            |tensors: usize| SINGLE_TENSORS * all + in_layers((tensors - SINGLE_TENSORS) * all);
         let hidden = (all as f64 * dit.mlp_ratio) as usize;
-        let attention = ATTENTION_TENSORS * all + self.scores(dit.num_heads, tokens);
+        let attention = around(ATTENTION_TENSORS) + self.scores(dit.num_heads, tokens);
         // Before and behind the activation, and inside it.
-        let feed_forward = FEED_FORWARD_TENSORS * all + 3 * hidden;
+        let feed_forward = around(FEED_FORWARD_TENSORS) + in_layers(3 * hidden);
+        let whole = self.whole_weight(dit);
         // What the control branch adds, and the coarse video's latent cut into patches.
         let hint = (vdm.control.hint_channels + 1) * dit.patch.pow(2) * tokens * NUMBER;
         let control = vdm.control.num_blocks * all;
         let coarse = self.video(self.manifest.coarse_size);
-        control + coarse + attention.max(feed_forward).max(2 * hint)
+        control + coarse + whole + attention.max(feed_forward).max(2 * hint)
+    }
+
+    /// The largest weight made whole again out of 8 bits.
+    fn whole_weight(&self, dit: &DitConfig) -> usize {
+        let Numbers { precision, eight_bit } = self.job.numbers;
+        let hidden = (dit.model_channels as f64 * dit.mlp_ratio) as usize;
+        if eight_bit { dit.model_channels * hidden * precision.bytes() } else { 0 }
     }
 
     /// The scores of attention before and behind the softmax.
@@ -368,18 +382,20 @@ impl Sizes<'_> {
         if self.job.on_processor {
             return 0;
         }
-        2 * (heads * tokens * tokens).min(MAX_SCORES) * NUMBER
+        2 * (heads * tokens * tokens).min(MAX_SCORES) * self.job.numbers.precision.bytes()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weights::Precision;
 
     const GB: u64 = 1_000_000_000;
 
     fn job(refined: bool) -> Job {
-        Job { clips: 7, refined, previews: false, on_processor: true }
+        let numbers = Numbers::default();
+        Job { clips: 7, refined, previews: false, on_processor: true, numbers }
     }
 
     #[test]
@@ -395,6 +411,24 @@ mod tests {
         let coarse = Estimate::of(&Manifest::videoworld2(), job(false));
         assert_eq!(coarse.diffusion, 0);
         assert!(coarse.light < estimate.light);
+    }
+
+    #[test]
+    fn smaller_numbers_make_the_diffusion_model_smaller() {
+        let of = |precision, eight_bit| {
+            let numbers = Numbers { precision, eight_bit };
+            Estimate::of(&Manifest::videoworld2(), Job { numbers, ..job(true) })
+        };
+        let (single, half) = (of(Precision::F32, false), of(Precision::F16, false));
+        assert_eq!(half.diffusion, single.diffusion / 2);
+        assert_eq!(half.light, single.light);
+        let quantised = of(Precision::F16, true);
+        // 9 bits each; embeddings, norms and narrow layers are a thousandth.
+        assert!(quantised.diffusion < single.diffusion * 10 / 32, "{}", quantised.diffusion);
+        assert!(quantised.diffusion >= single.diffusion * 9 / 32, "{}", quantised.diffusion);
+        let denoising = |estimate: &Estimate| estimate.working("denoising").unwrap();
+        assert!(denoising(&half) < denoising(&single) * 7 / 10);
+        assert!(denoising(&quantised) > denoising(&half));
     }
 
     #[test]

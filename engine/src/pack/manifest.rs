@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::{CODES, CONTROL, DIT, DLDM, NEGATIVE, POLICY, PackError, REFERENCE, VAE};
@@ -11,6 +12,7 @@ use crate::dldm::DldmConfig;
 use crate::media::FrameSize;
 use crate::policy::PlannerConfig;
 use crate::vdm::VdmConfig;
+use crate::weights::Numbers;
 
 /// The format this program writes; it reads this one and everything older.
 pub const FORMAT: u32 = 1;
@@ -102,6 +104,16 @@ impl Manifest {
             },
             files: BTreeMap::new(),
         }
+    }
+
+    /// How many numbers the weights of transformer and control branch have.
+    pub fn diffusion_count(&self) -> u64 {
+        self.vdm.as_ref().map_or(0, |config| {
+            let vdm = config.init(&Device::flex());
+            let numbers = Numbers::default();
+            let bytes = numbers.bytes_of(&vdm.dit).0 + numbers.bytes_of(&vdm.control).0;
+            bytes / numbers.precision.bytes() as u64
+        })
     }
 
     /// Reads a manifest file, for the sizes in it.

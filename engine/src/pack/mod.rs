@@ -32,6 +32,8 @@ pub use write::{PackContents, hex};
 
 use crate::atlas::ReferenceSet;
 use crate::checkpoint::{Source, StateDict};
+use crate::gpu::Chosen;
+use crate::weights::Numbers;
 
 pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const DLDM: &str = "dldm.safetensors";
@@ -128,20 +130,20 @@ impl Pack {
         Ok(Self { manifest, id, files })
     }
 
-    /// The networks of this pack on a device.
+    /// The networks of this pack on a device, in single precision.
     ///
     /// # Errors
     /// Fails when weights do not fit the sizes in the manifest.
     pub fn load(&self, device: &Device) -> Result<Networks, PackError> {
-        Networks::load(self, device, Residence::Kept)
+        Networks::load(self, device, Residence::Kept, Numbers::default())
     }
 
-    /// The same with some weights left out.
+    /// The same with some weights left out, on a device and in the numbers that were chosen.
     ///
     /// # Errors
-    /// As [`Pack::load`].
-    pub fn load_some(&self, device: &Device, residence: Residence) -> Result<Networks, PackError> {
-        Networks::load(self, device, residence)
+    /// As [`Pack::load`], and where weights are beyond half precision.
+    pub fn load_on(&self, chosen: &Chosen, residence: Residence) -> Result<Networks, PackError> {
+        Networks::load(self, &chosen.device, residence, chosen.numbers)
     }
 
     /// The reference set for the map; `None` when the pack has none.

@@ -7,7 +7,7 @@ use super::{CONTROL, DIT, DLDM, NEGATIVE, NEGATIVE_KEY, POLICY, Pack, PackError,
 use crate::dldm::{self, Dldm};
 use crate::policy::{PLANNER_KEYS, Planner};
 use crate::vdm::{CONTROL_KEYS, DIT_KEYS, VAE_KEYS, Vdm};
-use crate::weights::{self, KeyTable, TensorSource as _, WeightsError};
+use crate::weights::{self, KeyTable, Numbers, Precision, TensorSource as _, WeightsError};
 
 /// The networks of one pack, ready to compute.
 pub struct Networks {
@@ -18,6 +18,9 @@ pub struct Networks {
     /// The context that guidance leads away from, `[1, tokens, channels]`.
     pub negative: Option<Tensor<3>>,
     pub device: Device,
+    /// Those of transformer and control branch; the others are in single precision, see
+    /// [`Chosen`](crate::gpu::Chosen).
+    pub numbers: Numbers,
 }
 
 impl Networks {
@@ -25,27 +28,32 @@ impl Networks {
         pack: &Pack,
         device: &Device,
         residence: Residence,
+        numbers: Numbers,
     ) -> Result<Self, PackError> {
         let manifest = &pack.manifest;
-        let dldm = filled(pack, DLDM, manifest.dldm.init(device), &dldm::KEYS)?;
+        let dldm = filled(pack, DLDM, manifest.dldm.init(device), &dldm::KEYS, Precision::F32)?;
         let vdm = match &manifest.vdm {
             Some(config) if residence != Residence::CoarseOnly => {
                 let fresh = config.init(device);
-                let vae = filled(pack, VAE, fresh.vae, &VAE_KEYS)?;
+                let vae = filled(pack, VAE, fresh.vae, &VAE_KEYS, Precision::F32)?;
                 let vdm = Vdm { vae, ..fresh };
-                Some(if residence == Residence::Kept { with_diffusion(pack, vdm)? } else { vdm })
+                let kept = residence == Residence::Kept;
+                Some(if kept { with_diffusion(pack, vdm, numbers)? } else { vdm })
             }
             _ => None,
         };
         let planner = match &manifest.planner {
             None => None,
-            Some(config) => Some(filled(pack, POLICY, config.init(device), &PLANNER_KEYS)?),
+            Some(config) => {
+                let fresh = config.init(device);
+                Some(filled(pack, POLICY, fresh, &PLANNER_KEYS, Precision::F32)?)
+            }
         };
         let negative = match pack.has(NEGATIVE) {
             true => Some(negative(pack, device)?),
             false => None,
         };
-        Ok(Self { dldm, vdm, planner, negative, device: device.clone() })
+        Ok(Self { dldm, vdm, planner, negative, device: device.clone(), numbers })
     }
 
     /// The video diffusion model with all its weights, where they were left out on loading.
@@ -61,7 +69,7 @@ impl Networks {
         };
         // A fresh network takes no memory until its weights are looked at.
         let vdm = Vdm { vae: vdm.vae.clone(), ..config.init(&self.device) };
-        with_diffusion(pack, vdm)
+        with_diffusion(pack, vdm, self.numbers)
     }
 
     /// Code vectors `[1, dimension, code]` of code indices.
@@ -72,10 +80,10 @@ impl Networks {
     }
 }
 
-fn with_diffusion(pack: &Pack, vdm: Vdm) -> Result<Vdm, PackError> {
+fn with_diffusion(pack: &Pack, vdm: Vdm, numbers: Numbers) -> Result<Vdm, PackError> {
     Ok(Vdm {
-        dit: filled(pack, DIT, vdm.dit, &DIT_KEYS)?,
-        control: filled(pack, CONTROL, vdm.control, &CONTROL_KEYS)?,
+        dit: filled(pack, DIT, vdm.dit, &DIT_KEYS, numbers)?,
+        control: filled(pack, CONTROL, vdm.control, &CONTROL_KEYS, numbers)?,
         ..vdm
     })
 }
@@ -86,8 +94,9 @@ fn filled<M: Module>(
     file: &'static str,
     fresh: M,
     keys: &KeyTable,
+    numbers: impl Into<Numbers>,
 ) -> Result<M, PackError> {
-    weights::load(&pack.weights(file)?, fresh, keys)
+    weights::load(&pack.weights(file)?, fresh, keys, numbers)
         .map_err(|source| PackError::Weights { file, source })
 }
 

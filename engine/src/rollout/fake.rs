@@ -12,6 +12,7 @@ use super::{
     CodePrediction, GoOn, Models, PackSummary, RefineRequest, RefineStep, RunError, Sampling,
 };
 use crate::craft::Task;
+use crate::gpu::Chosen;
 use crate::media::{FrameSize, resize_bilinear};
 use crate::pack::{Pack, PackId};
 
@@ -96,7 +97,7 @@ impl Models for FakeModels {
         &self.device
     }
 
-    fn source(&self) -> Option<&Pack> {
+    fn source(&self) -> Option<(&Pack, &Chosen)> {
         None
     }
 

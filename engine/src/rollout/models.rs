@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::{CodePrediction, RunError, Sampling};
 use crate::craft::Task;
+use crate::gpu::Chosen;
 use crate::media::FrameSize;
 use crate::pack::{Pack, PackId, RecordedCodes};
 
@@ -102,8 +103,8 @@ pub trait Models {
 
     fn device(&self) -> &Device;
 
-    /// Where the networks were read from, if it is a pack.
-    fn source(&self) -> Option<&Pack>;
+    /// Where the networks were read from, if it is a pack, and what they compute on.
+    fn source(&self) -> Option<(&Pack, &Chosen)>;
 
     /// Whether the device compiles kernels when they first run.
     fn compiles(&self) -> bool;

@@ -22,7 +22,7 @@ pub struct PackModels {
     residence: Residence,
     summary: Arc<PackSummary>,
     top_p: f32,
-    compiles: bool,
+    chosen: Chosen,
 }
 
 impl PackModels {
@@ -31,11 +31,11 @@ impl PackModels {
     /// # Errors
     /// As [`Pack::load`].
     pub fn load(pack: &Pack, chosen: &Chosen, residence: Residence) -> Result<Self, PackError> {
-        let networks = pack.load_some(&chosen.device, residence)?;
+        let networks = pack.load_on(chosen, residence)?;
         let known = PackSummary::of(pack, chosen.description.clone())?;
         let summary = Arc::new(PackSummary { has_refiner: networks.vdm.is_some(), ..known });
         let (pack, top_p) = (pack.clone(), pack.manifest.sampler.top_p);
-        Ok(Self { networks, pack, residence, summary, top_p, compiles: chosen.compiles })
+        Ok(Self { networks, pack, residence, summary, top_p, chosen: chosen.clone() })
     }
 
     /// Says why the diffusion model was left out, if it was.
@@ -118,12 +118,12 @@ impl Models for PackModels {
         &self.networks.device
     }
 
-    fn source(&self) -> Option<&Pack> {
-        Some(&self.pack)
+    fn source(&self) -> Option<(&Pack, &Chosen)> {
+        Some((&self.pack, &self.chosen))
     }
 
     fn compiles(&self) -> bool {
-        self.compiles
+        self.chosen.compiles
     }
 
     fn predict(

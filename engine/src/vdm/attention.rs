@@ -1,7 +1,7 @@
 //! Scaled dot-product attention, and which context tokens a latent frame may see.
 
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Bool, Device, Tensor, TensorData, module};
+use burn::tensor::{Bool, DType, Device, Tensor, TensorData, module};
 use serde::{Deserialize, Serialize};
 
 /// Scores held in memory at a time, in numbers: 256 MiB of f32.
@@ -29,19 +29,49 @@ fn attention_in_slices(
 ) -> Tensor<4> {
     let [batch, heads, queries, _] = q.dims();
     let keys = k.dims()[2];
-    // A scale of None keeps the fused kernels of the GPU backends reachable.
-    let options = AttentionModuleOptions::default();
     let slice = (max_scores / (batch * heads * keys)).max(1);
     if slice >= queries {
-        return module::attention(q, k, v, hidden, None, options);
+        return attend(q, k, v, hidden);
     }
     let slices = (0..queries).step_by(slice).map(|start| {
         let length = slice.min(queries - start);
         let hidden = hidden.clone().map(|h| h.narrow(2, start, length));
         let q = q.clone().narrow(2, start, length);
-        module::attention(q, k.clone(), v.clone(), hidden, None, options)
+        attend(q, k.clone(), v.clone(), hidden)
     });
     Tensor::cat(slices.collect(), 2)
+}
+
+fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, hidden: Option<Tensor<4, Bool>>) -> Tensor<4> {
+    if q.dtype() == DType::F16 {
+        return attend_in_halves(q, k, v, hidden);
+    }
+    // A scale of None keeps the fused kernels of the GPU backends reachable.
+    module::attention(q, k, v, hidden, None, AttentionModuleOptions::default())
+}
+
+/// The weights of a long clip's tokens would be below the smallest normal half, 6.1e-5, which cards
+/// may take for zero: the release has 37,440 tokens. Here weights and their sum are at most the root
+/// of the keys away from one, and are divided by each other last.
+fn attend_in_halves(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    hidden: Option<Tensor<4, Bool>>,
+) -> Tensor<4> {
+    let keys = k.dims()[2];
+    let q = q.clone() * (q.dims()[3] as f64).powf(-0.5);
+    let scores = q.matmul(k.swap_dims(2, 3));
+    let scores = match hidden {
+        Some(hidden) => {
+            let shape = scores.dims();
+            scores.mask_fill(hidden.expand(shape), f32::NEG_INFINITY)
+        }
+        None => scores,
+    };
+    let highest = scores.clone().max_dim(3) + 0.5 * (keys as f64).ln();
+    let weights = (scores - highest).exp();
+    weights.clone().matmul(v) / weights.sum_dim(3)
 }
 
 /// Which context tokens the queries of a latent frame see in cross attention.
@@ -114,6 +144,23 @@ mod tests {
     fn the_reference_counts_one_column_a_frame() {
         let mask = CrossMask::ReferenceCausal;
         assert_eq!(rows(mask, 3, 6), ["x..xxx", "xx.xxx", "xxxxxx"]);
+    }
+
+    #[test]
+    fn halves_hold_the_weights_of_a_long_clip() {
+        let device = Device::flex();
+        let random = |tokens| {
+            let normal = burn::tensor::Distribution::Normal(0.0, 1.0);
+            Tensor::<4>::random([1, 1, tokens, 8], normal, &device)
+        };
+        let (q, k, v) = (random(3), random(40_000), random(40_000) + 1.0);
+        let hidden = Tensor::<1, burn::tensor::Int>::arange(0..40_000, &device).lower_elem(10_000);
+        let hidden: Tensor<4, Bool> = hidden.reshape([1, 1, 1, 40_000]).expand([1, 1, 3, 40_000]);
+        let half = |x: &Tensor<4>| x.clone().cast(DType::F16);
+        let found = attention(half(&q), half(&k), half(&v), Some(hidden.clone()));
+        let wanted = attention(q, k, v, Some(hidden));
+        let difference = (found.cast(DType::F32) - wanted).abs().max().into_scalar::<f32>();
+        assert!(difference < 1e-2, "{difference}");
     }
 
     #[test]

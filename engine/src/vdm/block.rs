@@ -1,10 +1,14 @@
 //! One block of the video transformer: self-attention, cross-attention and feed-forward, each
 //! shifted, scaled and gated by the noise level of its frame (adaptive layer norm with low rank).
+//!
+//! With weights in half precision the layers compute in it, but the stream that they add to, its
+//! norms and the modulation stay in single precision: a stream that many blocks add to may outgrow a
+//! half, and what each of them adds to a large one would be rounded away.
 
 use burn::module::Module;
 use burn::nn::{Initializer, Linear, LinearConfig, RmsNorm, RmsNormConfig};
 use burn::tensor::activation::{gelu, silu};
-use burn::tensor::{Bool, Device, Tensor, module};
+use burn::tensor::{Bool, DType, Device, Tensor, module};
 
 use super::attention::attention;
 use super::dit::DitConfig;
@@ -29,7 +33,7 @@ fn zero_linear(inputs: usize, outputs: usize, device: &Device) -> Linear {
         .init(device)
 }
 
-/// The noise level as the blocks see it.
+/// The noise level as the blocks see it, in the precision of their weights.
 #[derive(Debug, Clone)]
 pub(super) struct NoiseLevel {
     /// SiLU of the embedding, `[batch, frames or 1, 1, width]`.
@@ -54,16 +58,18 @@ impl Modulation {
         }
     }
 
-    /// As many parts of `[batch, frames or 1, 1, width]` as the modulation was made for.
+    /// As many parts of `[batch, frames or 1, 1, width]` as the modulation was made for, in single
+    /// precision.
     pub(super) fn forward(&self, noise: &NoiseLevel) -> Vec<Tensor<4>> {
         let own = self.up.forward(self.down.forward(noise.activated.clone()));
         let (size, width) = (own.dims()[3], noise.activated.dims()[3]);
-        let all = own + noise.shared.clone().narrow(3, 0, size);
+        let all = (own + noise.shared.clone().narrow(3, 0, size)).cast(DType::F32);
         all.split(width, 3)
     }
 }
 
-/// Layer norm without weights, then scale and shift. `x` is `[batch, frames, tokens, width]`.
+/// Layer norm without weights, then scale and shift, all in single precision. `x` is
+/// `[batch, frames, tokens, width]`.
 pub(super) fn modulated_norm(x: Tensor<4>, shift: Tensor<4>, scale: Tensor<4>) -> Tensor<4> {
     let ones = Tensor::ones([x.dims()[3]], &x.device());
     module::layer_norm(x, ones, None, NORM_EPSILON) * (scale + 1.0) + shift
@@ -166,7 +172,7 @@ impl Block {
         }
     }
 
-    /// `x` and the result are `[batch, frames, tokens per frame, width]`.
+    /// `x` and the result are `[batch, frames, tokens per frame, width]` in single precision.
     pub(super) fn forward(&self, x: Tensor<4>, around: &Surroundings) -> Tensor<4> {
         let shape = x.dims();
         let [batch, frames, tokens, width] = shape;
@@ -196,8 +202,8 @@ impl Block {
     ) -> Tensor<4> {
         let [shift, scale, gate] =
             modulation.forward(noise).try_into().expect("a block's modulation has three parts");
-        let h = layer(modulated_norm(x.clone(), shift, scale));
-        x + h * gate
+        let h = modulated_norm(x.clone(), shift, scale).cast(noise.activated.dtype());
+        x + layer(h).cast(DType::F32) * gate
     }
 }
 

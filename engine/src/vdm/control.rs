@@ -4,7 +4,7 @@
 use burn::module::Module;
 use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::activation::silu;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::block::linear;
@@ -154,7 +154,8 @@ impl ControlBranch {
             if i == 0 {
                 x = x + hint.clone();
             }
-            residuals.push(zero.forward(x.clone()) * self.config.control_weight);
+            let residual = zero.forward(x.clone().cast(self.trunk.precision()));
+            residuals.push(residual.cast(DType::F32) * self.config.control_weight);
         }
         residuals
     }
@@ -170,7 +171,7 @@ impl ControlBranch {
         } else {
             patches(hint, 1)
         };
-        let mut x = self.hint_embed.forward(tokens);
+        let mut x = self.hint_embed.forward(tokens.cast(self.trunk.precision()));
         let last = self.hint_layers.len() - 1;
         for (i, layer) in self.hint_layers.iter().enumerate() {
             x = layer.forward(x);
@@ -178,6 +179,6 @@ impl ControlBranch {
                 x = silu(x);
             }
         }
-        x
+        x.cast(DType::F32)
     }
 }

@@ -8,7 +8,7 @@
 use burn::module::Module;
 use burn::nn::{Linear, RmsNorm, RmsNormConfig};
 use burn::tensor::activation::silu;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::attention::CrossMask;
@@ -191,7 +191,8 @@ impl Dit {
         &self.trunk.config
     }
 
-    /// The network's answer, `[batch, channel, frames, height, width]`.
+    /// The network's answer, `[batch, channel, frames, height, width]`. Inputs and answer are in
+    /// single precision whatever the weights are in.
     ///
     /// `control` holds what is added after the first blocks, one tensor a block,
     /// `[batch, frames, tokens per frame, width]`; empty for none.
@@ -210,7 +211,8 @@ impl Dit {
             .forward(&around.noise)
             .try_into()
             .expect("the final modulation has two parts");
-        let x = self.final_layer.linear.forward(modulated_norm(x, shift, scale));
+        let x = modulated_norm(x, shift, scale).cast(self.trunk.precision());
+        let x = self.final_layer.linear.forward(x).cast(DType::F32);
         let (p, channels) = (self.config().patch, self.config().latent_channels);
         x.reshape([batch, frames, height / p, width / p, p, p, channels])
             .permute([0, 6, 1, 2, 4, 3, 5]) // [batch, channel, frame, row, in row, column, in column]
@@ -234,6 +236,11 @@ impl Dit {
 }
 
 impl Trunk {
+    /// What the layers compute in; linear weights may be in fewer bits, norms never are.
+    pub(super) fn precision(&self) -> DType {
+        self.time_norm.gamma.dtype()
+    }
+
     /// The tokens `[batch, frames, tokens per frame, width]`, and what the blocks need beside them.
     pub(super) fn enter(&self, input: &DitInput) -> (Tensor<4>, Surroundings) {
         let [_, _, frames, height, width] = input.latents.dims();
@@ -242,13 +249,14 @@ impl Trunk {
         let padding = padding_channel(input.padding_mask.as_ref(), &input.latents);
         let channels = vec![input.latents.clone(), input.condition_mask.clone(), padding];
         let squares = patches(Tensor::cat(channels, 1), self.config.patch);
-        let x = self.patch_embed.forward(squares);
+        let precision = self.precision();
+        let x = self.patch_embed.forward(squares.cast(precision)).cast(DType::F32);
         let context_tokens = input.context.dims()[1];
         let hidden = self.config.cross_mask.hidden(frames, rows * columns, context_tokens, &device);
         let around = Surroundings {
             noise: self.noise(input.timesteps.clone()),
-            context: input.context.clone(),
-            rope: self.config.rope().init(frames, rows, columns, &device),
+            context: input.context.clone().cast(precision),
+            rope: self.config.rope().init(frames, rows, columns, (&device, precision)),
             hidden,
         };
         (x, around)
@@ -258,6 +266,7 @@ impl Trunk {
         let [batch, frames] = timesteps.dims();
         let width = self.config.model_channels;
         let wave = sinusoid(timesteps, width).reshape([batch, frames, 1, width]);
+        let wave = wave.cast(self.precision());
         let shared = self.time_shared.forward(silu(self.time_hidden.forward(wave.clone())));
         noise_level(self.time_norm.forward(wave), shared)
     }

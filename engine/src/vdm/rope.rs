@@ -1,6 +1,6 @@
 //! Rotary positions in three dimensions: a part of every head turns with time, height and width each.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::bf16;
 
 /// Angles of all positions of a latent video, and how the heads are turned by them.
@@ -59,13 +59,14 @@ impl RopeConfig {
         if self.bf16_buffers { bf16::from_f32(value).to_f32() } else { value }
     }
 
-    /// The tables for a latent video of this size.
-    pub fn init(&self, frames: usize, height: usize, width: usize, device: &Device) -> Rope {
+    /// The tables for a latent video of this size; angles are computed in single precision and
+    /// their sines rounded to that of the heads.
+    pub fn init(&self, frames: usize, height: usize, width: usize, to: (&Device, DType)) -> Rope {
         let angles = self.half_angles(frames, height, width);
         let shape = [1, 1, frames * height * width, self.head_dim / 2];
         let table = |f: fn(f32) -> f32| {
             let values: Vec<f32> = angles.iter().map(|a| f(*a)).collect();
-            Tensor::from_data(TensorData::new(values, shape), device)
+            Tensor::from_data(TensorData::new(values, shape), to)
         };
         Rope { cos: table(f32::cos), sin: table(f32::sin) }
     }

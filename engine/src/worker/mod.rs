@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::gpu::{self, Chosen, DeviceChoice};
+use crate::gpu::{self, Chosen, ComputeChoice};
 use crate::memory::{Budget, human};
 use crate::pack::{Estimate, Job, Manifest, PackSource, Residence, TooLarge};
 use crate::rollout::{ClipCache, Models, PackModels};
@@ -74,11 +74,11 @@ impl Worker {
     /// Starts a worker on a device of this machine, chosen when the first pack is opened. It stays
     /// within `memory` and keeps refined clips in this user's cache.
     pub fn spawn(
-        device: DeviceChoice,
+        choice: ComputeChoice,
         memory: Budget,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        Self::with_opener(move || pack_opener(device, memory), ClipCache::of_user(), wake)
+        Self::with_opener(move || pack_opener(choice, memory), ClipCache::of_user(), wake)
     }
 
     /// Queues a request and names it. Every job ends with exactly one of [`Event::Finished`],
@@ -143,25 +143,28 @@ impl Worker {
     }
 }
 
-fn pack_opener(device: DeviceChoice, memory: Budget) -> Box<Opener> {
+fn pack_opener(choice: ComputeChoice, memory: Budget) -> Box<Opener> {
     let mut chosen: Option<Chosen> = None;
     Box::new(move |source| {
         let pack = source.open().map_err(|error| error.to_string())?;
         let chosen = match &chosen {
             Some(chosen) => chosen,
-            None => chosen.insert(gpu::choose(device).map_err(|error| error.to_string())?),
+            None => chosen.insert(gpu::choose(choice.device).map_err(|error| error.to_string())?),
         };
+        let chosen = chosen.clone().computing(choice, pack.manifest.diffusion_count());
+        let chosen = chosen.map_err(|error| error.to_string())?;
         let job = Job {
             clips: pack.manifest.longest_task(),
             refined: true,
             previews: true,
             on_processor: !chosen.compiles,
+            numbers: chosen.numbers,
         };
         let limit = memory.limit(job.on_processor);
         let (residence, reason) =
             residence(&pack.manifest, job, limit).map_err(|error| error.to_string())?;
         let models =
-            PackModels::load(&pack, chosen, residence).map_err(|error| error.to_string())?;
+            PackModels::load(&pack, &chosen, residence).map_err(|error| error.to_string())?;
         Ok(Box::new(models.explained(reason)) as Box<dyn Models>)
     })
 }

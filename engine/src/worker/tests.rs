@@ -12,6 +12,7 @@ use crate::media::Frame;
 use crate::pack::{Job, Manifest, PackSource, Residence};
 use crate::rollout::fake::{Calls, FAKE_SIZE, FakeModels};
 use crate::rollout::{ClipCache, ClipKey, Decodes, Models, Origin, PackModels, Path, Rollout};
+use crate::weights::Numbers;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -393,7 +394,8 @@ fn the_device_is_compared_with_the_processor_and_that_can_be_cancelled() {
 #[test]
 fn a_pack_that_cannot_be_refined_here_is_opened_for_coarse_video() {
     let manifest = Manifest::videoworld2();
-    let job = Job { clips: 7, refined: true, previews: true, on_processor: true };
+    let numbers = Numbers::default();
+    let job = Job { clips: 7, refined: true, previews: true, on_processor: true, numbers };
     let at = |limit| residence(&manifest, job, limit);
     assert_eq!(at(None), Ok((Residence::Kept, None)));
     let (found, reason) = at(Some(8_000_000_000)).unwrap();

@@ -123,10 +123,9 @@ impl Desk {
             Request::Recall { keys } => runner?.recall(keys, reporter)?,
             Request::Verify => {
                 let models = runner?.models();
-                let pack = models.source().ok_or(Refusal::NoPack)?;
-                let description = &models.pack().device;
+                let (pack, chosen) = models.source().ok_or(Refusal::NoPack)?;
                 let mut watch = |_, done, of| Watch::step(reporter, Stage::Comparing, done, of);
-                let verified = eval::verify(pack, models.device(), description, &mut watch)?;
+                let verified = eval::verify(pack, chosen, &mut watch)?;
                 reporter.say(Event::Verified { job: id, verified: Arc::new(verified) });
             }
             Request::Encode { frames } => {

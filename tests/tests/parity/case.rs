@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, f16};
 use engine::media::FrameSize;
-use engine::weights::Weights;
+use engine::weights::{self, KeyTable, Precision, Weights};
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -36,11 +37,12 @@ pub struct Case {
     json: Value,
     tensors: BTreeMap<String, Stored>,
     device: Device,
+    precision: Precision,
 }
 
 impl Case {
     /// Reads `NAME.json` and the `NAME.safetensors` beside it.
-    pub fn read(json_file: &Path, device: &Device) -> Result<Self, Failure> {
+    pub fn read(json_file: &Path, device: &Device, precision: Precision) -> Result<Self, Failure> {
         let json: Value = serde_json::from_slice(&std::fs::read(json_file)?)?;
         let bytes = std::fs::read(json_file.with_extension("safetensors"))?;
         let file = SafeTensors::deserialize(&bytes)?;
@@ -53,7 +55,7 @@ impl Case {
             };
             tensors.insert(name.to_owned(), stored);
         }
-        Ok(Self { json, tensors, device: device.clone() })
+        Ok(Self { json, tensors, device: device.clone(), precision })
     }
 
     /// The same case on a device that records operations for gradients.
@@ -63,6 +65,11 @@ impl Case {
 
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// A network with the weights of the case, which computes in the precision of the run.
+    pub fn load<M: Module>(&self, fresh: M, keys: &KeyTable) -> Result<M, Failure> {
+        Ok(weights::load(&self.weights(), fresh, keys, self.precision)?)
     }
 
     pub fn module(&self) -> &str {
@@ -184,18 +191,26 @@ struct Worst {
     allowed: f64,
 }
 
+/// How far results may be from the stored ones; whole numbers must agree all the same.
+#[derive(Debug, Clone, Copy)]
+pub enum Tolerance {
+    /// So many times what the case suggests.
+    Suggested(f64),
+    /// This share of the largest stored value of each tensor.
+    OfLargest(f64),
+}
+
 /// The comparisons of one case.
 pub struct Checks {
-    factor: f64,
+    tolerance: Tolerance,
     compared: BTreeSet<String>,
     worst: Option<Worst>,
     excesses: Vec<String>,
 }
 
 impl Checks {
-    /// `factor` widens every tolerance; whole numbers must agree all the same.
-    pub fn new(factor: f64) -> Self {
-        Self { factor, compared: BTreeSet::new(), worst: None, excesses: Vec::new() }
+    pub fn new(tolerance: Tolerance) -> Self {
+        Self { tolerance, compared: BTreeSet::new(), worst: None, excesses: Vec::new() }
     }
 
     /// Compares a tensor with the stored one of that name.
@@ -237,12 +252,14 @@ impl Checks {
         let exact = !matches!(wanted.dtype, Dtype::F16 | Dtype::F32 | Dtype::F64);
         let largest = wanted.values.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
         let floor = (largest * 1e-6).max(1e-7);
-        let (atol, rtol) = if exact {
-            (0.0, 0.0)
-        } else {
-            let atol = case.tolerance(name, "suggested_atol").unwrap_or(floor);
-            let rtol = case.tolerance(name, "suggested_rtol").unwrap_or(1e-5);
-            (atol * self.factor, rtol * self.factor)
+        let (atol, rtol) = match self.tolerance {
+            _ if exact => (0.0, 0.0),
+            Tolerance::OfLargest(share) => (share * largest, 0.0),
+            Tolerance::Suggested(factor) => {
+                let atol = case.tolerance(name, "suggested_atol").unwrap_or(floor);
+                let rtol = case.tolerance(name, "suggested_rtol").unwrap_or(1e-5);
+                (atol * factor, rtol * factor)
+            }
         };
         self.within(case, name, shape, found, atol, rtol)
     }

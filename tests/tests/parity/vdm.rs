@@ -121,12 +121,12 @@ fn control_config(config: &Value) -> Result<ControlConfig, Failure> {
 
 fn load_dit(case: &Case, config: &DitConfig) -> Result<Dit, Failure> {
     let fresh = config.init(case.device());
-    Ok(case.weights().load_into(fresh, &DIT_KEYS)?)
+    case.load(fresh, &DIT_KEYS)
 }
 
 fn load_control(case: &Case, config: &ControlConfig) -> Result<ControlBranch, Failure> {
     let fresh = config.init(case.device());
-    Ok(case.weights().load_into(fresh, &CONTROL_KEYS)?)
+    case.load(fresh, &CONTROL_KEYS)
 }
 
 /// The whole video model of a case that holds `net.`, `net_ctrl.` and `tokenizer.`.

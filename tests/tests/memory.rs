@@ -1,0 +1,94 @@
+//! The estimate of memory against what is really allocated, for the embedded pack on the processor.
+//!
+//! Counted by the allocator and not by the system, so the numbers do not depend on the hour. The
+//! one test of this file has the process to itself.
+
+use std::ops::RangeInclusive;
+
+use burn::tensor::{Tensor, TensorData};
+use engine::gpu::{self, DeviceChoice};
+use engine::media::FrameSize;
+use engine::pack::{Estimate, Job, Networks, Pack, Residence};
+use engine::weights::{Numbers, Precision};
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static ALLOCATED: PeakAlloc = PeakAlloc;
+
+/// Measured over estimated for all weights: tables of positions and what describes tensors come on
+/// top.
+const WEIGHTS: RangeInclusive<f64> = 1.0..=1.05;
+/// Measured over estimated for the working memory of a stage; the more threads, the more scratch.
+const STAGE: RangeInclusive<f64> = 0.4..=1.2;
+
+fn assert_within(what: &str, measured: usize, estimated: u64, band: &RangeInclusive<f64>) {
+    let ratio = measured as f64 / estimated as f64;
+    println!("{what}: {measured} of {estimated} bytes, {ratio:.3}");
+    assert!(band.contains(&ratio), "{what}: {measured} of {estimated} bytes is outside {band:?}");
+}
+
+/// A picture that is no constant.
+fn video(frames: usize, size: FrameSize, networks: &Networks) -> Tensor<5> {
+    let shape = [1, 3, frames, size.height as usize, size.width as usize];
+    let values: Vec<f32> = (0..shape.iter().product()).map(|i: usize| (i as f32).sin()).collect();
+    Tensor::from_data(TensorData::new(values, shape), &networks.device)
+}
+
+/// The most that `work` allocated beside what was there, bytes.
+fn working(work: impl FnOnce()) -> usize {
+    let before = ALLOCATED.current_usage();
+    ALLOCATED.reset_peak_usage();
+    work();
+    ALLOCATED.peak_usage() - before
+}
+
+#[test]
+fn weights_and_stages_take_what_was_estimated() {
+    let pack = Pack::embedded().unwrap();
+    let manifest = &pack.manifest;
+    let kinds = [
+        Numbers::default(),
+        Precision::F16.into(),
+        Numbers { precision: Precision::F32, eight_bit: true },
+    ];
+    for numbers in kinds {
+        let mut chosen = gpu::choose(DeviceChoice::Cpu).unwrap();
+        chosen.numbers = numbers;
+        let job = Job { clips: 0, refined: true, previews: false, on_processor: true, numbers };
+        let estimate = Estimate::of(manifest, job);
+        let before = ALLOCATED.current_usage();
+        let networks = pack.load_on(&chosen, Residence::Kept).unwrap();
+        let weights = ALLOCATED.current_usage() - before;
+        let estimated = estimate.light + estimate.diffusion;
+        assert_within(&format!("weights, {numbers}"), weights, estimated, &WEIGHTS);
+
+        let vdm = networks.vdm.as_ref().expect("the embedded pack has a diffusion model");
+        let small = video(manifest.frames_per_clip, manifest.coarse_size, &networks);
+        let frame = video(1, manifest.frame_size, &networks);
+        let codes = networks.codes(&vec![0; manifest.codes_per_clip()]);
+        let tokens = networks.dldm.connect(codes.clone());
+        let start = small.clone().narrow(2, 0, 1);
+        let stage = |name: &str, work: &dyn Fn()| {
+            // The first run keeps scratch memory that later ones use again.
+            work();
+            let estimated = estimate.working(name).expect("every stage is estimated");
+            assert_within(&format!("{name}, {numbers}"), working(work), estimated, &STAGE);
+        };
+        stage("coarse video", &|| {
+            networks.dldm.decode_from_frame(start.clone(), codes.clone());
+        });
+        let condition = || vdm.conditioning(frame.clone(), small.clone(), tokens.clone());
+        stage("encoding", &|| {
+            condition();
+        });
+        let from = condition();
+        let latents =
+            vdm.vae.encode(video(manifest.frames_per_clip, manifest.frame_size, &networks));
+        stage("denoising", &|| {
+            vdm.denoise(&latents, &[vec![1.0]], &from);
+        });
+        stage("decoding", &|| {
+            vdm.vae.decode(latents.clone());
+        });
+    }
+}
