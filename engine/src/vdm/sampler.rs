@@ -54,7 +54,7 @@ impl VdmConfig {
             vae: VideoVaeConfig::craft_mini(),
             dit: DitConfig::craft_mini(),
             control: ControlConfig::craft_mini(),
-            sigmas: SigmaRange { max: 0.5, ..SigmaRange::VIDEOWORLD2 },
+            sigmas: SigmaRange { max: 0.1, ..SigmaRange::VIDEOWORLD2 },
             beginning: Beginning::Coarse,
         }
     }
