@@ -120,3 +120,25 @@ fn places(batch: usize, height: usize, width: usize, like: &Tensor<5>) -> Tensor
     let values = TensorData::new(values, [1, PLACE_CHANNELS, 1, height, width]);
     Tensor::<5>::from_data(values, &like.device()).repeat_dim(0, batch)
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+
+    use super::*;
+
+    #[test]
+    fn picked_colours_are_those_of_the_frame_channel_by_channel() {
+        let device = Device::flex();
+        let faint = |out| super::super::conv::factorized_conv(6, out, &device);
+        let cover = Cover::new(6, 4, faint, &device);
+        let features = Tensor::random([2, 3, 6, 4, 6], Distribution::Normal(0.0, 1.0), &device);
+        let colours = TensorData::new(vec![0.1_f32, 0.2, 0.3, -0.4, -0.5, -0.6], [2, 3, 1, 1, 1]);
+        let colours = Tensor::<5>::from_data(colours, &device);
+        let frame = colours.clone().expand([2, 3, 1, 16, 24]);
+        let picked = cover.pick(&frame, features);
+        assert_eq!(picked.dims(), [2, 3, 3, 4, 6]);
+        let error = (picked - colours.swap_dims(1, 2)).abs().max().into_scalar::<f32>();
+        assert!(error < 1e-5, "{error}");
+    }
+}
