@@ -98,6 +98,20 @@ fn a_fresh_model_that_covers_the_first_frame_nearly_repeats_it() {
 }
 
 #[test]
+fn another_start_changes_the_picture_and_not_the_codes() {
+    let device = Device::flex();
+    let model = model(&DldmConfig { covers_first_frame: true, ..tiny() }, &device);
+    let video = clips(&device);
+    let own = model.forward_train(video.clone());
+    let start = video.clone().narrow(2, 0, 1) * 0.0 + 0.7;
+    let other = model.forward_train_from(start.clone(), video);
+    assert_eq!(largest_difference(other.codes.clone(), own.codes), 0.0);
+    let painted = model.decode_from_frame(start, other.codes);
+    assert!(largest_difference(other.recon.clone(), painted) < 1e-5);
+    assert!(largest_difference(other.recon, own.recon) > 0.1);
+}
+
+#[test]
 fn training_lowers_the_error_and_moves_the_queries() {
     let device = Device::flex().autodiff();
     let mut model = model(&tiny(), &device);

@@ -206,3 +206,19 @@ fn wrong_code_gap(
     };
     10.0 * (error(wrong) / error(out.recon.clone().inner())).log10()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn carried_clips_alone_begin_where_painted_ones_ended() {
+        let device = Device::flex();
+        let full = |value: f32| Tensor::<5>::full([3, 3, 1, 2, 2], value, &device);
+        let begun = begin_with(full(0.0), Some(full(1.0)), &[false, true, false]);
+        let rows: Vec<f32> = begun.mean_dims(&[1, 2, 3, 4]).into_data().try_into_vec().unwrap();
+        assert_eq!(rows, [0.0, 1.0, 0.0]);
+        let begun = begin_with(full(0.0), None, &[true; 3]);
+        assert_eq!(begun.sum().into_scalar::<f32>(), 0.0, "nothing was painted yet");
+    }
+}
