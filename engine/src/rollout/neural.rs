@@ -54,7 +54,7 @@ impl PackModels {
         vdm.sample(sample, |at| {
             self.settle();
             let preview = |go_on: GoOn<'_>| {
-                vdm.vae.decode_watched(at.x0.clone(), |_, _| {
+                vdm.decode_watched(at.x0.clone(), &sample.conditioning, |_, _| {
                     self.settle();
                     go_on()
                 })
@@ -180,7 +180,7 @@ impl Models for PackModels {
         if on_step(RefineStep::Decoded { done: 0, of }).is_break() {
             return Err(RunError::Cancelled);
         }
-        let video = vdm.vae.decode_watched(latents, |done, of| {
+        let video = vdm.decode_watched(latents, &sample.conditioning, |done, of| {
             self.settle();
             on_step(RefineStep::Decoded { done, of })
         });
@@ -268,7 +268,9 @@ mod tests {
             };
             let latents = vdm.sample(&sample, |_| ControlFlow::Continue(())).unwrap();
             small = coarse.narrow(2, 4, 1);
-            large = vdm.vae.decode(latents).narrow(2, 4, 1);
+            let from = &sample.conditioning;
+            let video = vdm.decode_watched(latents, from, |_, _| ControlFlow::Continue(()));
+            large = video.unwrap().narrow(2, 4, 1);
         }
         assert_eq!(clip(coarse)[4], media::frames_from_tensor(small)[0]);
         assert_eq!(clip(refined)[4], media::frames_from_tensor(large)[0]);

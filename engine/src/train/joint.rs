@@ -3,8 +3,12 @@
 //! The codes reach the diffusion model through connector and cross-attention and are shaped by its
 //! loss alone: the coarse decoder gets them detached, and its video enters the control branch
 //! detached. The last part of the stage freezes the dLDM, whose codes and coarse videos are then
-//! computed once, and trains the painter and the connector alone: on a processor that is four
-//! times as many samples a second.
+//! computed once a clip, and trains the painter and the connector alone: on a processor that is
+//! four times as many samples a second.
+//!
+//! A painter that begins with the coarse video is judged by the picture, through the video
+//! autoencoder's decoder: in latents alone, each position errs on its own, and the eye sees the
+//! seams.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -15,20 +19,27 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use super::likeness::picture_error;
 use super::pool::PoolClip;
 use super::vae::scalar;
-use super::vdm::{Bank, diffusion_loss};
+use super::vdm::{Bank, Estimate, diffusion_loss};
 use super::warmup::{CARRIED_SHARE, moving_weight};
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
 use crate::dldm::Dldm;
 use crate::media::{FrameSize, last_frame, resize_bilinear};
 use crate::vdm::schedule::Beginning;
-use crate::vdm::{Conditioning, SampleRequest, Vdm, changed_frame, grey_hint};
+use crate::vdm::{Conditioning, Ground, SampleRequest, StepState, Vdm, grey_hint};
 
 /// Weight of the diffusion loss beside the reconstruction's, as in the release.
 const DIFFUSION_WEIGHT: f32 = 10.0;
-/// Clips kept once the dLDM is frozen.
-const BANK: usize = 3000;
+/// Weight of the diffusion loss beside the picture's error: it keeps the estimates latents of the
+/// autoencoder, and no more.
+const LATENT_WEIGHT: f32 = 1e-3;
+/// Clips kept once the dLDM is frozen. New ones take the place of the oldest, because a clip that
+/// begins where the painter ended is as old as that painter.
+const BANK: usize = 1500;
+/// Iterations a new clip; preparing one costs about a third of an iteration.
+const NEW_EVERY: usize = 2;
 /// Sampler steps of the packs we train.
 pub(super) const REFINE_STEPS: usize = 1;
 /// How far colours of the diffusion target are moved: gain and offset a channel.
@@ -67,14 +78,12 @@ pub fn train(
 ) -> Result<Joint, TrainError> {
     let plain = device.clone();
     let vae = start.vdm.vae.clone();
-    let from_coarse = start.vdm.beginning == Beginning::Coarse;
     let mut run = Run::open("joint", folder, start, schedule, on_tick)?;
-    run.model.vdm.vae = vae.clone().no_grad();
-    let vae = vae.valid();
+    run.model.vdm.vae = vae.no_grad();
     let seed = run.iteration() as u64;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let pool = ClipPool::start(Subject::Tasks, size, 9_000_000 + seed * 1000, 3000, 8 * batch);
-    let mut bank = Bank::<4>::default();
+    let mut bank = Bank::<6>::default();
     let mut walk = Walk::default();
     while !run.is_done() {
         let frozen = run.progress() >= both_share;
@@ -83,44 +92,56 @@ pub fn train(
             let video = stack_frames(&clips, &plain);
             let small = resize_bilinear(video.clone(), coarse_size);
             let jittered = Jitter::draw(batch, &mut rng, &plain).apply(video);
-            let target = vae.encode_whole(jittered.clone());
             let small = small.autodiff();
             let out = run.model.dldm.forward_train_detached(small.clone());
             let weight = moving_weight(&small, &small.clone().slice_dim(2, 0..1));
             let error = (out.recon.clone() - small).abs() * weight.clone();
             let reconstruction = error.mean() / weight.mean();
-            let coarse = out.recon.inner();
-            let first = jittered.slice_dim(2, 0..1);
-            let under = from_coarse
-                .then(|| vae.encode_whole(changed_frame(first, coarse.clone())).autodiff());
-            let hint = vae.encode_whole(grey_hint(coarse, size));
-            let context = run.model.vdm.dit.pad_context(run.model.dldm.connect(out.codes));
-            let (target, hint) = (target.autodiff(), Some(hint.autodiff()));
-            let diffusion = diffusion_loss(&run.model.vdm, target, hint, under, context, &mut rng);
-            let measures = vec![
-                ("diffusion", scalar(&diffusion)),
-                ("reconstruction", scalar(&reconstruction)),
-            ];
-            run.step(diffusion * DIFFUSION_WEIGHT + reconstruction, measures)?;
+            let first = jittered.clone().slice_dim(2, 0..1);
+            let codes = out.codes.clone().inner().unsqueeze_dims(&[3, 4]);
+            let prepared = prepare(&run.model.vdm, jittered, first, out.recon.inner(), codes);
+            let prepared = prepared.map(Tensor::autodiff);
+            let (loss, mut measures) = painting_loss(&run.model, prepared, out.codes, &mut rng);
+            measures.push(("reconstruction", scalar(&reconstruction)));
+            run.step(loss + reconstruction, measures)?;
             continue;
         }
-        if bank.is_empty() {
-            let clips = pool.sample(8 * batch, &mut rng);
-            let jitter = Jitter::draw(clips.len(), &mut rng, &plain);
-            let video = stack_frames(&clips, &plain);
-            bank.add(prepare(&run.model, video, coarse_size, &jitter, None).0);
-        } else if bank.len() < BANK {
-            bank.add(walk.next(&run.model, &pool, coarse_size, &mut rng));
+        let fresh = match bank.is_empty() {
+            true => 8 * batch,
+            false => usize::from(run.iteration() % NEW_EVERY == 0),
+        };
+        for _ in 0..fresh {
+            bank.keep_newest(BANK, walk.next(&run.model, &pool, coarse_size, &mut rng));
         }
-        let [target, hint, under, codes] = bank.draw(batch, &mut rng);
-        let under = from_coarse.then_some(under);
-        let context = run.model.vdm.dit.pad_context(run.model.dldm.connect(code_tokens(codes)));
-        let diffusion =
-            diffusion_loss(&run.model.vdm, target, Some(hint), under, context, &mut rng);
-        let measures = vec![("diffusion", scalar(&diffusion)), ("reconstruction", f64::NAN)];
-        run.step(diffusion * DIFFUSION_WEIGHT, measures)?;
+        let prepared = bank.draw(batch, &mut rng);
+        let codes = code_tokens(prepared[CODES].clone());
+        let (loss, mut measures) = painting_loss(&run.model, prepared, codes, &mut rng);
+        measures.push(("reconstruction", f64::NAN));
+        run.step(loss, measures)?;
     }
     run.finish()
+}
+
+/// The loss of painting a batch, and its parts as measures. `codes` are `[batch, dimension, token]`.
+fn painting_loss(
+    model: &Joint,
+    [target, hint, beneath, _, lost, truth]: Prepared,
+    codes: Tensor<3>,
+    rng: &mut ChaCha8Rng,
+) -> (Tensor<1>, Vec<(&'static str, f64)>) {
+    let vdm = &model.vdm;
+    let context = vdm.dit.pad_context(model.dldm.connect(codes));
+    if vdm.beginning == Beginning::Noise {
+        let diffusion = diffusion_loss(vdm, target, Some(hint), None, context, rng).loss;
+        let measures = vec![("diffusion", scalar(&diffusion))];
+        return (diffusion * DIFFUSION_WEIGHT, measures);
+    }
+    let Estimate { latents, loss } =
+        diffusion_loss(vdm, target, Some(hint), Some(beneath.clone()), context, rng);
+    let ground = Ground { latents: beneath, lost };
+    let picture = picture_error(ground.restore(vdm.vae.decode_whole(latents)), truth);
+    let measures = vec![("diffusion", scalar(&loss)), ("picture", scalar(&picture))];
+    (picture + loss * LATENT_WEIGHT, measures)
 }
 
 fn stack_frames(clips: &[Arc<PoolClip>], device: &Device) -> Tensor<5> {
@@ -134,54 +155,55 @@ struct Ends {
     refined: Tensor<5>,
 }
 
-/// What the painter learns from a clip while the dLDM is frozen: latents of the target, of the
-/// control's hint and of what lies under the noise, and the codes `[batch, dimension, token, 1, 1]`.
-type Prepared = [Tensor<5>; 4];
+/// What the painter learns from a clip: latents of the target and of the control's hint, the
+/// ground's latents, the codes `[batch, dimension, token, 1, 1]`, what the autoencoder loses of the
+/// ground, and the target itself.
+type Prepared = [Tensor<5>; 6];
+/// Where the codes are among them.
+const CODES: usize = 3;
 
-/// Prepares clips that begin with their own first frames or `from` what was painted; with the last
-/// frames of their coarse videos.
+/// Prepares clips whose target is `video` and whose `coarse` video belongs to `codes`, painted from
+/// the frame `first`.
 fn prepare(
-    model: &Joint,
+    vdm: &Vdm,
     video: Tensor<5>,
-    coarse_size: FrameSize,
-    jitter: &Jitter,
-    from: Option<Ends>,
-) -> (Prepared, Tensor<5>) {
-    let (dldm, vae) = (model.dldm.valid(), model.vdm.vae.valid());
-    let size = FrameSize::of_video(&video);
-    let small = resize_bilinear(video.clone(), coarse_size);
-    let jittered = jitter.apply(video);
-    let codes = dldm.quantize(dldm.encode(small.clone()).z).codes;
-    let from = from.unwrap_or_else(|| Ends {
-        coarse: small.slice_dim(2, 0..1),
-        refined: jittered.clone().slice_dim(2, 0..1),
-    });
-    let coarse = dldm.decode_from_frame(from.coarse, codes.clone());
-    let hint = vae.encode_whole(grey_hint(coarse.clone(), size));
-    let under = vae.encode_whole(changed_frame(from.refined, coarse.clone()));
-    let target = vae.encode_whole(jittered);
-    ([target, hint, under, codes.unsqueeze_dims(&[3, 4])], last_frame(coarse))
+    first: Tensor<5>,
+    coarse: Tensor<5>,
+    codes: Tensor<5>,
+) -> Prepared {
+    let vae = vdm.vae.valid();
+    let hint = vae.encode_whole(grey_hint(coarse.clone(), FrameSize::of_video(&video)));
+    let ground = Ground::new(&vae, first, coarse);
+    let target = vae.encode_whole(video.clone());
+    [target, hint, ground.latents, codes, ground.lost, video]
 }
 
 /// Paints one prepared clip as a rollout does; its last frame.
-fn paint(model: &Joint, [_, hint, under, codes]: &Prepared, noise_seed: u32) -> Tensor<5> {
+fn paint(
+    model: &Joint,
+    [_, hint, beneath, codes, lost, _]: &Prepared,
+    noise_seed: u32,
+) -> Tensor<5> {
     let (dldm, vdm) = (model.dldm.valid(), model.vdm.valid());
-    let latent_steps = under.dims()[2];
+    let ground = Ground { latents: beneath.clone(), lost: lost.clone() };
     let request = SampleRequest {
         conditioning: Conditioning {
-            given: under.clone().slice_dim(2, 0..1),
+            given: beneath.clone().slice_dim(2, 0..1),
             hint: Some(hint.clone()),
             context: vdm.dit.pad_context(dldm.connect(code_tokens(codes.clone()))),
-            beneath: (vdm.beginning == Beginning::Coarse).then(|| under.clone()),
+            ground: (vdm.beginning == Beginning::Coarse).then_some(ground),
         },
         negative_context: None,
-        latent_steps,
+        latent_steps: beneath.dims()[2],
         steps: REFINE_STEPS,
         guidance: 0.0,
         noise_seed,
     };
-    let latents = vdm.sample(&request, |_| ControlFlow::Continue(()));
-    last_frame(vdm.vae.decode(latents.expect("nobody stops it")))
+    let go_on = |_: StepState<'_>| ControlFlow::Continue(());
+    let latents = vdm.sample(&request, go_on).expect("nobody stops it");
+    let video =
+        vdm.decode_watched(latents, &request.conditioning, |_, _| ControlFlow::Continue(()));
+    last_frame(video.expect("nobody stops it")).clamp(-1.0, 1.0)
 }
 
 /// Codes of the bank as the connector takes them, `[batch, dimension, token]`.
@@ -214,11 +236,21 @@ impl Walk {
             (self.jitter, self.ends) = (None, None);
         }
         let jitter = self.jitter.get_or_insert_with(|| Jitter::draw(1, rng, &device));
-        let from = self.ends.take().filter(|_| rng.random_bool(CARRIED_SHARE));
         let video = stack_frames(&clips, &device);
-        let (prepared, coarse) = prepare(model, video, coarse_size, jitter, from);
+        let small = resize_bilinear(video.clone(), coarse_size);
+        let video = jitter.apply(video);
+        let dldm = model.dldm.valid();
+        let codes = dldm.quantize(dldm.encode(small.clone()).z).codes;
+        let from = self.ends.take().filter(|_| rng.random_bool(CARRIED_SHARE));
+        let from = from.unwrap_or_else(|| Ends {
+            coarse: small.slice_dim(2, 0..1),
+            refined: video.clone().slice_dim(2, 0..1),
+        });
+        let coarse = dldm.decode_from_frame(from.coarse, codes.clone());
+        let codes = codes.unsqueeze_dims(&[3, 4]);
+        let prepared = prepare(&model.vdm, video, from.refined, coarse.clone(), codes);
         let refined = paint(model, &prepared, rng.random());
-        self.ends = Some(Ends { coarse, refined });
+        self.ends = Some(Ends { coarse: last_frame(coarse), refined });
         prepared
     }
 }

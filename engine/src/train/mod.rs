@@ -3,6 +3,7 @@
 //! A run folder holds one folder a stage with its checkpoint, log and plot. Every stage resumes.
 
 mod joint;
+mod likeness;
 mod pack;
 mod plot;
 mod policy;

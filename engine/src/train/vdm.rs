@@ -1,5 +1,6 @@
 //! The diffusion model's pretraining: appearance and motion in general, none of the tasks.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
 use burn::module::Module as _;
@@ -10,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
 use crate::media::FrameSize;
 use crate::vdm::schedule::{TrainingNoise, loss_weight};
-use crate::vdm::{Conditioning, Vdm, VideoVae};
+use crate::vdm::{Conditioning, NOISE_SHARE, Vdm, VideoVae};
 
 /// Clips kept as latents.
 const BANK: usize = 4000;
@@ -57,7 +58,7 @@ pub fn train(
         let [latents] = bank.draw(batch, &mut rng);
         let [_, tokens, channels] = context_shape(&run.model, batch);
         let context = Tensor::zeros([batch, tokens, channels], &device);
-        let loss = diffusion_loss(&run.model, latents, None, None, context, &mut rng);
+        let loss = diffusion_loss(&run.model, latents, None, None, context, &mut rng).loss;
         run.step(loss, Vec::new())?;
     }
     run.finish()
@@ -70,12 +71,12 @@ pub(super) fn context_shape(vdm: &Vdm, batch: usize) -> [usize; 3] {
 
 /// `N` tensors a clip, kept one clip each so that any clips make a batch.
 pub(super) struct Bank<const N: usize> {
-    clips: Vec<[Tensor<5>; N]>,
+    clips: VecDeque<[Tensor<5>; N]>,
 }
 
 impl<const N: usize> Default for Bank<N> {
     fn default() -> Self {
-        Self { clips: Vec::new() }
+        Self { clips: VecDeque::new() }
     }
 }
 
@@ -91,7 +92,15 @@ impl<const N: usize> Bank<N> {
     /// Takes a batch of clips apart.
     pub fn add(&mut self, batch: [Tensor<5>; N]) {
         for clip in 0..batch[0].dims()[0] {
-            self.clips.push(batch.clone().map(|tensor| tensor.slice_dim(0, clip..clip + 1)));
+            self.clips.push_back(batch.clone().map(|tensor| tensor.slice_dim(0, clip..clip + 1)));
+        }
+    }
+
+    /// Adds one clip and drops the oldest when there are more than `limit`.
+    pub fn keep_newest(&mut self, limit: usize, clip: [Tensor<5>; N]) {
+        self.clips.push_back(clip);
+        if self.clips.len() > limit {
+            self.clips.pop_front();
         }
     }
 
@@ -114,13 +123,23 @@ fn away(
     highest: f64,
 ) -> Tensor<5> {
     match beneath {
-        Some(beneath) => noise + (beneath - latents.clone()) / highest,
+        Some(beneath) => noise * NOISE_SHARE + (beneath - latents.clone()) / highest,
         None => noise,
     }
 }
 
-/// Weighted squared error of the clean estimate at random noise levels, the first step given. With
-/// `beneath`, noise levels end where sampling begins, and there `beneath` lies under the noise.
+/// What the network makes of noisy latents.
+pub(super) struct Estimate {
+    /// The clean ones, `[batch, channel, step, height, width]`.
+    pub latents: Tensor<5>,
+    /// Their weighted squared error.
+    pub loss: Tensor<1>,
+}
+
+/// The clean estimate at random noise levels, the first step given. With `beneath`, noise levels
+/// end where sampling begins, and there `beneath` lies under the noise. The first step of a short
+/// sampling does most of the work, so half of the draws are at that level, and an error counts
+/// alike at all: the velocity's weight would leave the last of the path with nearly all of it.
 ///
 /// # Shapes
 /// `latents`, `hint`, `beneath` `[batch, channel, step, height, width]`; `context` `[batch, token, channel]`
@@ -131,16 +150,14 @@ pub(super) fn diffusion_loss(
     beneath: Option<Tensor<5>>,
     context: Tensor<3>,
     rng: &mut ChaCha8Rng,
-) -> Tensor<1> {
+) -> Estimate {
     let [batch, _, steps, _, _] = latents.dims();
     let device = latents.device();
     let highest = vdm.sigmas.max;
-    let levels = match beneath {
-        // The median lies halfway down from where sampling begins.
-        Some(_) => TrainingNoise { scale: highest / 2.0, ..TrainingNoise::videoworld2(steps) },
-        None => TrainingNoise::videoworld2(steps),
+    let (levels, most) = match beneath {
+        Some(_) => (TrainingNoise { scale: highest, ..TrainingNoise::videoworld2(steps) }, highest),
+        None => (TrainingNoise::videoworld2(steps), f64::INFINITY),
     };
-    let most = if beneath.is_some() { highest } else { f64::INFINITY };
     let sigmas: Vec<f64> = (0..batch)
         .map(|_| levels.sigma(rng.random(), rng.random_range(1e-4..1.0 - 1e-4)).min(most))
         .collect();
@@ -153,13 +170,16 @@ pub(super) fn diffusion_loss(
     let given = beneath.as_ref().unwrap_or(&latents).clone().slice_dim(2, 0..1);
     let away = away(&latents, noise, beneath, highest);
     let noisy = latents.clone() + away * per_clip(&|sigma| sigma);
-    let from = Conditioning { given, hint, context, beneath: None };
+    let from = Conditioning { given, hint, context, ground: None };
     let levels: Vec<Vec<f64>> = sigmas.iter().map(|sigma| vec![*sigma]).collect();
     let estimate = vdm.denoise(&noisy, &levels, &from);
     let channels = vdm.vae.channel_weights();
     let shape = [1, channels.len(), 1, 1, 1];
     let channels = Tensor::<5>::from_data(TensorData::new(channels, shape), &device);
-    ((estimate - latents).square() * channels * per_clip(&|sigma| loss_weight(sigma))).mean()
+    let error = (estimate.clone() - latents).square() * channels;
+    let weight = |sigma: f64| loss_weight(if most.is_finite() { most } else { sigma });
+    let loss = (error * per_clip(&weight)).mean();
+    Estimate { latents: estimate, loss }
 }
 
 #[cfg(test)]
@@ -176,7 +196,7 @@ mod tests {
         };
         let from_coarse = away(&latents, noise.clone(), Some(beneath.clone()), highest);
         let end = latents.clone() + from_coarse * highest;
-        assert!(error(end, beneath + noise.clone() * highest) < 1e-5);
+        assert!(error(end, beneath + noise.clone() * highest * NOISE_SHARE) < 1e-5);
         assert_eq!(error(away(&latents, noise.clone(), None, highest), noise), 0.0);
     }
 }

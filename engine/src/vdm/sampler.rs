@@ -3,26 +3,20 @@
 use std::ops::ControlFlow;
 
 use burn::module::Module;
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::control::{ControlBranch, ControlConfig};
 use super::dit::{Dit, DitConfig, DitInput};
+use super::ground::{Ground, NOISE_SHARE};
 use super::hint::grey_hint;
 use super::noise::legacy_noise;
 use super::schedule::{Beginning, Scaling, SigmaRange, Step};
 use super::vae::{VideoVae, VideoVaeConfig};
-use crate::media::{FrameSize, resize_bilinear};
+use crate::media::FrameSize;
 
 /// Noise level that given frames are said to have.
 const SIGMA_OF_GIVEN: f64 = 1e-4;
-
-/// Changes of a coarse pixel, on the scale -1..=1, up to which the frame's details stay whole and
-/// from which on they are gone. Of five pairs the one with the best SSIM on 80 unseen frames.
-const STILL: f32 = 0.1;
-const MOVED: f32 = 0.3;
 
 /// Configuration of a [`Vdm`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,9 +86,8 @@ pub struct Conditioning {
     pub hint: Option<Tensor<5>>,
     /// Context tokens, `[batch, tokens, channels]`, filled up with [`Dit::pad_context`].
     pub context: Tensor<3>,
-    /// What lies under the noise that sampling begins with,
-    /// `[batch, channel, frames, height, width]`. None: nothing.
-    pub beneath: Option<Tensor<5>>,
+    /// What sampling begins with beside noise. None: nothing.
+    pub ground: Option<Ground>,
 }
 
 /// One clip to sample.
@@ -138,12 +131,12 @@ impl Vdm {
         let size = FrameSize::of_video(&frame);
         // The VAE is causal: the first latent step is that of the frame alone.
         let given = self.vae.encode(frame.clone());
-        let beneath = match self.beginning {
+        let ground = match self.beginning {
             Beginning::Noise => None,
-            Beginning::Coarse => Some(self.vae.encode(changed_frame(frame, coarse.clone()))),
+            Beginning::Coarse => Some(Ground::new(&self.vae, frame, coarse.clone())),
         };
         let hint = self.vae.encode(grey_hint(coarse, size));
-        Conditioning { given, hint: Some(hint), context: self.dit.pad_context(tokens), beneath }
+        Conditioning { given, hint: Some(hint), context: self.dit.pad_context(tokens), ground }
     }
 
     /// Estimates the clean latents from noisy ones: the network's side of sampling and of training.
@@ -227,8 +220,8 @@ impl Vdm {
         let of = request.steps + 1;
 
         let mut x = legacy_noise(request.noise_seed, shape, &device) * self.sigmas.max;
-        if let Some(beneath) = &request.conditioning.beneath {
-            x = x + beneath.clone();
+        if let Some(ground) = &request.conditioning.ground {
+            x = x * NOISE_SHARE + ground.latents.clone();
         }
         let mut previous: Option<Tensor<5>> = None;
         for (i, pair) in sigmas.windows(2).enumerate() {
@@ -256,27 +249,21 @@ impl Vdm {
             ControlFlow::Break(()) => None,
         }
     }
-}
 
-/// A coarse video, as sharp as the frame it begins with wherever it shows no change: what rests
-/// need not be painted anew. Where it does change, the frame's details would be those of what was
-/// there before.
-///
-/// # Shapes
-/// `frame` `[batch, 3, 1, height, width]`, `coarse` `[batch, 3, frames, any, any]`
-pub fn changed_frame(frame: Tensor<5>, coarse: Tensor<5>) -> Tensor<5> {
-    let size = FrameSize::of_video(&frame);
-    let start = coarse.clone().narrow(2, 0, 1);
-    let change = (coarse.clone() - start.clone()).abs().max_dim(1);
-    let [batch, _, frames, height, width] = change.dims();
-    // A pixel beside one that changes may belong to the same edge.
-    let options = MaxPoolOptions::new([3, 3]).with_stride([1, 1]).with_padding([1, 1]);
-    let change = max_pool2d(change.reshape([batch * frames, 1, height, width]), options);
-    let change: Tensor<5> = change.reshape([batch, 1, frames, height, width]);
-    let rests = ((-change + MOVED) / (MOVED - STILL)).clamp(0.0, 1.0);
-    let details = frame - resize_bilinear(start, size);
-    let painted = resize_bilinear(coarse, size) + resize_bilinear(rests, size) * details;
-    painted.clamp(-1.0, 1.0)
+    /// Latents sampled from `conditioning` to video, one latent step at a time, as
+    /// [`VideoVae::decode_watched`]. Values are not clamped.
+    pub fn decode_watched(
+        &self,
+        latents: Tensor<5>,
+        conditioning: &Conditioning,
+        on_step: impl FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Option<Tensor<5>> {
+        let video = self.vae.decode_watched(latents, on_step)?;
+        Some(match &conditioning.ground {
+            Some(ground) => ground.restore(video),
+            None => video,
+        })
+    }
 }
 
 /// One step of the sampler on tensors of any shape.
@@ -354,7 +341,7 @@ mod tests {
                 given: random([1, 32, 1, 4, 6], device),
                 hint: Some(random([1, 32, 3, 4, 6], device)),
                 context: vdm.dit.pad_context(random([1, 4, 8], device)),
-                beneath: None,
+                ground: None,
             },
             negative_context: Some(random([1, 6, 8], device)),
             latent_steps: 3,
@@ -388,31 +375,16 @@ mod tests {
         vdm.sigmas.max = 0.01;
         let mut request = request(&vdm, &device);
         let mut means = [-3.0, 3.0].map(|level| {
-            request.conditioning.beneath = Some(Tensor::full([1, 32, 3, 4, 6], level, &device));
+            request.conditioning.ground = Some(Ground {
+                latents: Tensor::full([1, 32, 3, 4, 6], level, &device),
+                lost: Tensor::zeros([1, 3, 9, 32, 48], &device),
+            });
             let latents = vdm.sample(&request, |_| ControlFlow::Continue(()));
             let rest = latents.expect("not cancelled").narrow(2, 1, 2);
             rest.mean().into_scalar::<f32>()
         });
         means.sort_by(f32::total_cmp);
         assert!(means[0] < -2.5 && means[1] > 2.5, "{means:?}");
-    }
-
-    #[test]
-    fn details_stay_where_the_coarse_video_rests_and_go_where_it_changes() {
-        let device = Device::flex();
-        let frame = random([1, 3, 1, 16, 24], &device).clamp(-0.5, 0.5);
-        let still = Tensor::<5>::zeros([1, 3, 1, 8, 12], &device);
-        let moved = still.clone().slice_fill([0..1, 0..3, 0..1, 0..8, 6..12], 0.8);
-        let painted =
-            changed_frame(frame.clone(), Tensor::cat(vec![still.clone(), still, moved], 2));
-        let error = |found: Tensor<5>, wanted: Tensor<5>| -> f32 {
-            (found - wanted).abs().max().into_scalar()
-        };
-        assert!(error(painted.clone().narrow(2, 1, 1), frame.clone()) < 1e-6);
-        let last = painted.narrow(2, 2, 1);
-        let (left, right) = (last.clone().narrow(4, 0, 8), last.narrow(4, 14, 10));
-        assert!(error(left, frame.narrow(4, 0, 8)) < 1e-6, "nothing moves there");
-        assert!(error(right.clone(), Tensor::full([1, 3, 1, 16, 10], 0.8, &device)) < 1e-6);
     }
 
     #[test]
@@ -462,7 +434,7 @@ mod tests {
             given: clean.clone().narrow(2, 0, 1),
             hint: from.hint.map(|h| Tensor::cat(vec![h.clone(), h], 0)),
             context: Tensor::cat(vec![from.context.clone(), from.context], 0),
-            beneath: None,
+            ground: None,
         };
         let levels = [vec![0.7], vec![1e-4, 2.0, 3.0]];
         let x0 = vdm.denoise(&(clean.clone() + 0.5), &levels, &from);

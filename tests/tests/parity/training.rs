@@ -166,7 +166,7 @@ impl Step {
             given: x0.clone().narrow(2, 0, 1),
             hint: Some(hint.clone()),
             context: self.vdm.dit.pad_context(tokens.clone()),
-            beneath: None,
+            ground: None,
         };
         let estimate = self.vdm.denoise(&noisy, &[vec![self.sigma]], &from);
         let squared = (estimate.clone() - x0.clone()).square().mean();
