@@ -1,14 +1,16 @@
-//! The estimate of memory against what is really allocated, for the embedded pack on the processor.
+//! The estimate of memory against what is really allocated, for the embedded pack and for
+//! large frames on the processor.
 //!
 //! Counted by the allocator and not by the system, so the numbers do not depend on the hour. The
 //! one test of this file has the process to itself.
 
 use std::ops::RangeInclusive;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Distribution, Tensor, TensorData};
 use engine::gpu::{self, DeviceChoice};
 use engine::media::FrameSize;
-use engine::pack::{Estimate, Job, Networks, Pack, Residence};
+use engine::pack::{Estimate, Job, Manifest, Networks, Pack, Residence};
+use engine::vdm::VideoVaeConfig;
 use engine::weights::{Numbers, Precision};
 use peak_alloc::PeakAlloc;
 
@@ -42,8 +44,37 @@ fn working(work: impl FnOnce()) -> usize {
     ALLOCATED.peak_usage() - before
 }
 
+/// A narrow video autoencoder at the release's size, whose finest level passes in bands.
+fn bands_of_the_video_autoencoder_take_what_was_estimated() {
+    let device = gpu::choose(DeviceChoice::Cpu).unwrap().device;
+    let mut manifest = Manifest::videoworld2();
+    let FrameSize { height, width } = manifest.frame_size;
+    let config = VideoVaeConfig { dim: 24, num_res_blocks: 1, ..VideoVaeConfig::videoworld2() };
+    manifest.frames_per_clip = 5;
+    manifest.vdm.as_mut().unwrap().vae = config.clone();
+    let numbers = Numbers::default();
+    let job = Job { clips: 0, refined: true, previews: false, on_processor: true, numbers };
+    let estimate = Estimate::of(&manifest, job);
+    let vae = config.init(&device);
+    let shape = [1, 3, 5, height as usize, width as usize];
+    let clip = Tensor::<5>::random(shape, Distribution::Uniform(-1.0, 1.0), &device);
+    // The first run also draws the weights.
+    let latents = vae.encode(clip.clone());
+    let _ = vae.decode(latents.clone().narrow(2, 0, 1));
+    let encoding = working(|| drop(vae.encode(clip.clone())));
+    let decoding = working(|| drop(vae.decode(latents.clone())));
+    // What eight whole tensors of four frames take, of which whole frames would need more.
+    let whole = 8 * 4 * 24 * (height * width) as usize * size_of::<f32>();
+    for (name, measured) in [("encoding", encoding), ("decoding", decoding)] {
+        let estimated = estimate.working(name).expect("every stage is estimated");
+        assert_within(&format!("{name} in bands"), measured, estimated, &STAGE);
+        assert!(measured < whole, "{name}: {measured} of {whole} bytes");
+    }
+}
+
 #[test]
 fn weights_and_stages_take_what_was_estimated() {
+    bands_of_the_video_autoencoder_take_what_was_estimated();
     let pack = Pack::embedded().unwrap();
     let manifest = &pack.manifest;
     let kinds = [

@@ -68,9 +68,8 @@ impl CausalConv3d {
         // Kernel frame `k` adds to the frame `kt - 1 - k` later. What the chunk before adds to frames of
         // this one is remembered as one sum, in front of the earliest kernel frame's.
         let mut past = stream.recall();
-        let zeros = |frames: usize| {
-            Tensor::zeros([batch, frames, outputs, height, width], &parts.device())
-        };
+        let zeros =
+            |frames: usize| Tensor::zeros([batch, frames, outputs, height, width], &parts.device());
         let mut sum = part(kt - 1) + self.bias.val().reshape([1, 1, outputs, 1, 1]);
         let mut kept = Vec::new();
         for k in 0..kt - 1 {

@@ -308,7 +308,8 @@ impl VideoVae {
     /// As [`VideoVae::encode`].
     pub fn whole_moments(&self, video: Tensor<5>) -> Moments {
         let frames = self.to_frames(video.clone());
-        let moments = self.split_moments(self.encoder.forward(frames, &mut Stream::whole(self.band)));
+        let moments =
+            self.split_moments(self.encoder.forward(frames, &mut Stream::whole(self.band)));
         self.beside(moments, video)
     }
 
