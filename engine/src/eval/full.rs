@@ -2,13 +2,14 @@
 //! as often as a clip passes it, so that the release's sizes can be looked at on any machine.
 
 use std::fmt;
+use std::time::Instant;
 
 use burn::tensor::{Distribution, Tensor};
 use serde::Serialize;
 
 use super::arithmetic::{self, Positions};
 use super::attention::{Scores, computes_in_own_memory};
-use super::speed::{Working, median, wait};
+use super::speed::{Working, wait};
 use super::{EvalError, unseen};
 use crate::flop::of_convolutions;
 use crate::gpu::Chosen;
@@ -198,20 +199,22 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// `work` once to warm up and to count its convolutions, then timed.
+    /// Times `work` and counts its convolutions.
     fn pass(&self, work: &dyn Fn()) -> Pass {
         memory::forget_peak();
         let before = memory::resident().filter(|_| self.own_memory);
-        let mut flop = 0.0;
-        let mut first = true;
-        let seconds = median(self.repeats, || {
-            let counted = of_convolutions(work);
-            if std::mem::take(&mut first) {
-                flop = counted;
-            }
-        });
+        let timed = || {
+            let started = Instant::now();
+            let flop = of_convolutions(work);
+            (started.elapsed().as_secs_f64(), flop)
+        };
+        let (first, flop) = timed();
+        // A device that compiles its kernels does so in the first run, which then does not count.
+        let mut seconds = if self.chosen.compiles { Vec::new() } else { vec![first] };
+        seconds.resize_with(self.repeats, || timed().0);
+        seconds.sort_unstable_by(f64::total_cmp);
         let taken = before.and_then(|before| Some(memory::peak()?.saturating_sub(before)));
-        Pass { seconds, flop, taken }
+        Pass { seconds: seconds[seconds.len() / 2], flop, taken }
     }
 
     fn row(&mut self, name: String, pass: Pass, times: usize, stage: Option<u64>, path: &str) {

@@ -186,7 +186,7 @@ pub(super) fn wait<const D: usize>(tensor: &Tensor<D>) {
 }
 
 /// Median seconds of `work`, run once before the clock starts.
-pub(super) fn median(repeats: usize, mut work: impl FnMut()) -> f64 {
+fn median(repeats: usize, mut work: impl FnMut()) -> f64 {
     work();
     let mut seconds: Vec<f64> = (0..repeats.max(1))
         .map(|_| {

@@ -29,7 +29,7 @@ pub struct Args {
     /// Keep the diffusion model's linear weights in 8 bits
     #[arg(long)]
     eight_bit: bool,
-    /// Runs of which the median counts, after one to warm up
+    /// Runs of which the median counts, after one to warm up where kernels are compiled
     #[arg(long, value_name = "N", default_value_t = 1)]
     repeats: usize,
     /// Also write the table as JSON
