@@ -337,7 +337,7 @@ impl Sizes<'_> {
         let whole = if rows < height { VAE_WHOLE * row * height } else { 0 };
         let levels = vae.dim_mult.iter().enumerate();
         let past = levels.map(|(level, mult)| {
-            VAE_PAST * 2 * blocks * vae.dim * mult * (height * width >> (2 * level))
+            VAE_PAST * 2 * blocks * vae.dim * mult * ((height * width) >> (2 * level))
         });
         (VAE_TENSORS * row * rows + whole + past.sum::<usize>()) * NUMBER
     }
