@@ -49,7 +49,7 @@ fn working(work: impl FnOnce()) -> usize {
 fn bands_of_the_video_autoencoder_take_what_was_estimated() {
     const HEIGHTS: [u32; 2] = [480, 256];
     let [large, small] = HEIGHTS.map(|height| {
-        let device = gpu::choose(DeviceChoice::Cpu).unwrap().device;
+        let device = gpu::choose(DeviceChoice::Cpu).expect("the processor is always there").device;
         let config = VideoVaeConfig {
             dim: 24,
             dim_mult: vec![1; 4],
@@ -57,8 +57,9 @@ fn bands_of_the_video_autoencoder_take_what_was_estimated() {
             ..VideoVaeConfig::videoworld2()
         };
         let size = FrameSize { height, width: 832 };
-        let mut manifest = Manifest::videoworld2().at(5, size).unwrap();
-        manifest.vdm.as_mut().unwrap().vae = config.clone();
+        let mut manifest =
+            Manifest::videoworld2().at(5, size).expect("every network takes this size");
+        manifest.vdm.as_mut().expect("the release has one").vae = config.clone();
         let numbers = Numbers::default();
         let job = Job { clips: 0, refined: true, previews: false, on_processor: true, numbers };
         let estimate = Estimate::of(&manifest, job);
