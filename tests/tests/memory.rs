@@ -1,14 +1,16 @@
-//! The estimate of memory against what is really allocated, for the embedded pack on the processor.
+//! The estimate of memory against what is really allocated, for the embedded pack and for
+//! large frames on the processor.
 //!
 //! Counted by the allocator and not by the system, so the numbers do not depend on the hour. The
 //! one test of this file has the process to itself.
 
 use std::ops::RangeInclusive;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Distribution, Tensor, TensorData};
 use engine::gpu::{self, DeviceChoice};
 use engine::media::FrameSize;
-use engine::pack::{Estimate, Job, Networks, Pack, Residence};
+use engine::pack::{Estimate, Job, Manifest, Networks, Pack, Residence};
+use engine::vdm::VideoVaeConfig;
 use engine::weights::{Numbers, Precision};
 use peak_alloc::PeakAlloc;
 
@@ -42,8 +44,50 @@ fn working(work: impl FnOnce()) -> usize {
     ALLOCATED.peak_usage() - before
 }
 
+/// A narrow video autoencoder at the release's size, where its finest level passes in two bands, and
+/// at a smaller height, where it passes whole.
+fn bands_of_the_video_autoencoder_take_what_was_estimated() {
+    const HEIGHTS: [u32; 2] = [480, 256];
+    let [large, small] = HEIGHTS.map(|height| {
+        let device = gpu::choose(DeviceChoice::Cpu).expect("the processor is always there").device;
+        let config = VideoVaeConfig {
+            dim: 24,
+            dim_mult: vec![1; 4],
+            num_res_blocks: 1,
+            ..VideoVaeConfig::videoworld2()
+        };
+        let size = FrameSize { height, width: 832 };
+        let mut manifest =
+            Manifest::videoworld2().at(5, size).expect("every network takes this size");
+        manifest.vdm.as_mut().expect("the release has one").vae = config.clone();
+        let numbers = Numbers::default();
+        let job = Job { clips: 0, refined: true, previews: false, on_processor: true, numbers };
+        let estimate = Estimate::of(&manifest, job);
+        let vae = config.init(&device);
+        let shape = [1, 3, 5, height as usize, 832];
+        let clip = Tensor::<5>::random(shape, Distribution::Uniform(-1.0, 1.0), &device);
+        // The weights, drawn when they are first looked at, are a thousandth of this.
+        let mut latents = None;
+        let encoding = working(|| latents = Some(vae.encode(clip)));
+        let latents = latents.expect("encoded just above");
+        let decoding = working(|| drop(vae.decode(latents)));
+        [("encoding", encoding), ("decoding", decoding)].map(|(name, measured)| {
+            let estimated = estimate.working(name).expect("every stage is estimated");
+            assert_within(&format!("{name}, {height} rows"), measured, estimated, &STAGE);
+            measured
+        })
+    });
+    for (large, small) in large.into_iter().zip(small) {
+        // Were all of it whole frames, a row would take as much in both.
+        let [large, small] =
+            [(large, 0), (small, 1)].map(|(b, i)| b as f64 / f64::from(HEIGHTS[i]));
+        assert!(large < 0.95 * small, "{large} bytes a row against {small}");
+    }
+}
+
 #[test]
 fn weights_and_stages_take_what_was_estimated() {
+    bands_of_the_video_autoencoder_take_what_was_estimated();
     let pack = Pack::embedded().unwrap();
     let manifest = &pack.manifest;
     let kinds = [

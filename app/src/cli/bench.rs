@@ -1,5 +1,7 @@
 //! `bench`: how fast the pack computes here, and how fast the window is there.
 
+mod full;
+
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -9,7 +11,10 @@ use engine::media::write_atomic;
 use engine::pack::PackSource;
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Folder of a pack, or embedded: the one inside the program
     #[arg(long, value_name = "DIR", default_value_t)]
     pack: PackSource,
@@ -28,7 +33,16 @@ pub struct Args {
     json: Option<PathBuf>,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Measure what a clip costs, network by network, at the release's sizes or any other
+    Full(full::Args),
+}
+
 pub fn run(args: &Args) -> Result<()> {
+    if let Some(What::Full(args)) = &args.what {
+        return full::run(args);
+    }
     if args.repeats == 0 {
         bail!("--repeats must be at least 1");
     }

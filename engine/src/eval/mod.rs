@@ -3,7 +3,10 @@
 //! Each measure stands beside what chance or a control would give, and beside the floor it must
 //! reach.
 
+mod arithmetic;
+mod attention;
 mod codes;
+mod full;
 mod policy;
 mod refined;
 mod rollouts;
@@ -13,7 +16,9 @@ mod verify;
 
 use burn::tensor::Tensor;
 
+pub use attention::Scores;
 pub use codes::codes;
+pub use full::{ClipCost, Cost, full};
 pub use policy::policy;
 pub use refined::{Refined, refined};
 pub use rollouts::{Rollouts, Survival, rollouts};
@@ -25,6 +30,7 @@ use crate::craft::{Episode, FRAMES_PER_CLIP, Split, Task};
 use crate::media::{Frame, frames_from_tensor, resize_bilinear, tensor_from_frames};
 use crate::pack::PackError;
 use crate::rollout::{Models, PackSummary, RunError};
+use crate::weights::WeightsError;
 
 /// Hears what is being measured, how much of it is done, and of how much.
 pub type Progress<'a> = dyn FnMut(&'static str, usize, usize) + 'a;
@@ -52,6 +58,8 @@ pub enum EvalError {
         "comparing needs all weights of the pack at once, about {needed} of memory, and {there} are there"
     )]
     Memory { needed: String, there: String },
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]

@@ -7,16 +7,13 @@ use std::time::Instant;
 use burn::tensor::{Distribution, Tensor};
 use serde::Serialize;
 
-use super::{EvalError, unseen};
+use super::{EvalError, arithmetic, unseen};
 use crate::flop::of_convolutions;
 use crate::gpu::Chosen;
 use crate::media::{self, FrameSize};
 use crate::memory::{self, human};
 use crate::pack::{Estimate, Job, Networks, Pack, PackError, Residence};
-use crate::policy::PLANNER_KEYS;
 use crate::rollout::{Models, PackModels, RefineRequest, Sampling};
-use crate::vdm::{CONTROL_KEYS, DIT_KEYS, Vdm};
-use crate::weights::Weights;
 
 /// Side of the plain matrix product.
 const SIDE: usize = 512;
@@ -184,7 +181,7 @@ impl<'a> Step<'a> {
 }
 
 /// Until a device has finished a tensor; one number is read back.
-fn wait<const D: usize>(tensor: &Tensor<D>) {
+pub(super) fn wait<const D: usize>(tensor: &Tensor<D>) {
     let _: f32 = tensor.clone().sum().into_scalar();
 }
 
@@ -256,7 +253,7 @@ fn networks(
             || vdm.conditioning(video.clone().narrow(2, 0, 1), small.clone(), tokens.clone());
         measure("conditioning, a clip", "encoding", None, &|| wait(&condition().given));
         let from = condition();
-        let flop = denoise_flop(vdm, latents.dims());
+        let flop = arithmetic::denoise(vdm, latents.dims());
         measure("diffusion model and control, a step", "denoising", Some(flop), &|| {
             wait(&vdm.denoise(&latents, &[vec![1.0]], &from));
         });
@@ -264,7 +261,7 @@ fn networks(
     if let Some(planner) = &networks.planner {
         let context = dldm.encode_frame(first.clone());
         let count = manifest.codes_per_clip();
-        let flop = count as f64 * code_flop(planner);
+        let flop = count as f64 * arithmetic::code(planner);
         let sampling = crate::policy::CodeSampling { temperature: 0.0, top_p: 1.0, seed: 0 };
         let task = manifest.tasks[0].task;
         measure("policy, the codes of a clip", "predicting codes", Some(flop), &|| {
@@ -273,41 +270,4 @@ fn networks(
         });
     }
     speeds
-}
-
-/// Of one evaluation of transformer and control branch: two operations a weight and token, and
-/// attention's own products.
-fn denoise_flop(vdm: &Vdm, [_, _, steps, height, width]: [usize; 5]) -> f64 {
-    let config = vdm.dit.config();
-    let tokens = steps * (height / config.patch) * (width / config.patch);
-    let context = config.context_tokens;
-    let positions = |key: &str| {
-        if key.contains("adaln") || key.contains("t_embedder") {
-            steps
-        } else if key.contains("cross_attn.k_proj") || key.contains("cross_attn.v_proj") {
-            context
-        } else {
-            tokens
-        }
-    };
-    let layers = |weights: &Weights| -> f64 {
-        let matrices = weights.iter().filter(|(_, tensor)| tensor.shape.len() == 2);
-        matrices.map(|(key, t)| 2.0 * (t.values.len() * positions(key)) as f64).sum()
-    };
-    let blocks = config.num_blocks + vdm.control.config().num_blocks;
-    let attention = 4.0 * (blocks * tokens * (tokens + context) * config.model_channels) as f64;
-    layers(&Weights::of(&vdm.dit, &DIT_KEYS))
-        + layers(&Weights::of(&vdm.control, &CONTROL_KEYS))
-        + attention
-}
-
-/// Of one more code: two operations a weight that every code passes.
-fn code_flop(planner: &crate::policy::Planner) -> f64 {
-    let weights = Weights::of(planner, &PLANNER_KEYS);
-    let passed = weights.iter().filter(|(key, tensor)| {
-        let context = key.contains("cross") && (key.contains("wk.") || key.contains("wv."));
-        let beside = key.contains("tok_embeddings") || !key.contains("transformer.");
-        tensor.shape.len() == 2 && !context && !beside
-    });
-    passed.map(|(_, tensor)| 2.0 * tensor.values.len() as f64).sum()
 }

@@ -22,10 +22,16 @@ const NUMBER: usize = size_of::<f32>();
 /// same once more as the convolution wants it, what comes out, and a norm on the way.
 const DLDM_TENSORS: usize = 10;
 
-/// Inside the widest residual block of the video autoencoder: the shortcut, what every kernel frame
-/// makes of every frame (three times as much), the sum and its successor, one frame's share moved,
-/// and a norm on the way.
+/// Inside the widest residual block of the video autoencoder, for the rows that pass at a time: the
+/// shortcut, what every kernel frame makes of every frame (three times as much), the sum and its
+/// successor, one frame's share moved, and a norm on the way.
 const VAE_TENSORS: usize = 8;
+
+/// Around them where frames pass in bands: the whole frames that go in and those that come out.
+const VAE_WHOLE: usize = 2;
+
+/// Frames that a convolution of the video autoencoder remembers.
+const VAE_PAST: usize = 2;
 
 /// Around attention: the tokens, their norm, query, key and value, the copies that attention reads,
 /// and its result in slices and joined.
@@ -322,17 +328,18 @@ impl Sizes<'_> {
         DLDM_TENSORS * self.features(steps) + VIDEOS * self.video(self.manifest.coarse_size)
     }
 
-    /// One chunk of `frames` frames through the finest level of the video autoencoder, and the
-    /// past frames that its convolutions remember, `blocks` residual blocks a level.
+    /// One chunk of `frames` frames through the finest level of the video autoencoder, and what its
+    /// convolutions remember, `blocks` residual blocks of two a level.
     fn chunk(&self, vae: &VideoVaeConfig, frames: usize, blocks: usize) -> usize {
-        let pixels = pixels(self.manifest.frame_size) / vae.patch.pow(2);
-        let finest = vae.dim * vae.dim_mult[0] * pixels;
+        let FrameSize { height, width } = self.manifest.frame_size;
+        let (rows, [height, width]) = vae.rows_at_finest(height as usize, width as usize);
+        let row = frames * vae.dim * vae.dim_mult[0] * width;
+        let whole = if rows < height { VAE_WHOLE * row * height } else { 0 };
         let levels = vae.dim_mult.iter().enumerate();
-        // Two convolutions a block, each of which remembers two frames of one kernel frame and one
-        // of another.
-        let past =
-            levels.map(|(level, mult)| 2 * blocks * 3 * vae.dim * mult * (pixels >> (2 * level)));
-        (VAE_TENSORS * frames * finest + past.sum::<usize>()) * NUMBER
+        let past = levels.map(|(level, mult)| {
+            VAE_PAST * 2 * blocks * vae.dim * mult * ((height * width) >> (2 * level))
+        });
+        (VAE_TENSORS * row * rows + whole + past.sum::<usize>()) * NUMBER
     }
 
     fn encode(&self, vae: &VideoVaeConfig) -> usize {

@@ -106,6 +106,23 @@ impl Manifest {
         }
     }
 
+    /// The same networks for clips of another length and size. The coarse video keeps its share of the
+    /// refined one's size; a policy, made for one size, is left out when that changes.
+    ///
+    /// # Errors
+    /// Says which network does not take the sizes.
+    pub fn at(&self, frames_per_clip: usize, frame_size: FrameSize) -> Result<Self, PackError> {
+        let coarse = |side: u32, of: u32, coarse: u32| (side * coarse).div_ceil(of.max(1));
+        let coarse_size = FrameSize {
+            height: coarse(frame_size.height, self.frame_size.height, self.coarse_size.height),
+            width: coarse(frame_size.width, self.frame_size.width, self.coarse_size.width),
+        };
+        let planner = self.planner.clone().filter(|_| coarse_size == self.coarse_size);
+        let sized = Self { frames_per_clip, frame_size, coarse_size, planner, ..self.clone() };
+        sized.check()?;
+        Ok(sized)
+    }
+
     /// How many numbers the weights of transformer and control branch have.
     pub fn diffusion_count(&self) -> u64 {
         self.vdm.as_ref().map_or(0, |config| {

@@ -27,6 +27,7 @@ pub use error::PackError;
 pub use estimate::{Estimate, Job, Residence, StageMemory, TooLarge};
 pub use manifest::{FORMAT, FileFacts, Manifest, SamplerDefaults, TaskEntry};
 pub use networks::Networks;
+pub(crate) use networks::drawn;
 pub use source::PackSource;
 pub use write::{PackContents, hex};
 

@@ -3,11 +3,16 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::{CONTROL, DIT, DLDM, NEGATIVE, NEGATIVE_KEY, POLICY, Pack, PackError, Residence, VAE};
+use super::{
+    CONTROL, DIT, DLDM, Manifest, NEGATIVE, NEGATIVE_KEY, POLICY, Pack, PackError, Residence, VAE,
+};
 use crate::dldm::{self, Dldm};
+use crate::gpu::Chosen;
 use crate::policy::{PLANNER_KEYS, Planner};
 use crate::vdm::{CONTROL_KEYS, DIT_KEYS, VAE_KEYS, Vdm};
-use crate::weights::{self, KeyTable, Numbers, Precision, TensorSource as _, WeightsError};
+use crate::weights::{
+    self, KeyTable, Numbers, Precision, TensorSource as _, Weights, WeightsError,
+};
 
 /// The networks of one pack, ready to compute.
 pub struct Networks {
@@ -56,6 +61,33 @@ impl Networks {
         Ok(Self { dldm, vdm, planner, negative, device: device.clone(), numbers })
     }
 
+    /// Networks of these sizes with random weights, without guidance's negative context.
+    ///
+    /// # Errors
+    /// None that a user could bring about.
+    pub(crate) fn drawn(manifest: &Manifest, chosen: &Chosen) -> Result<Self, WeightsError> {
+        let (device, numbers) = (&chosen.device, chosen.numbers);
+        let vdm = match &manifest.vdm {
+            None => None,
+            Some(config) => {
+                let fresh = config.init(device);
+                Some(Vdm {
+                    vae: drawn(fresh.vae, &VAE_KEYS, Precision::F32)?,
+                    dit: drawn(fresh.dit, &DIT_KEYS, numbers)?,
+                    control: drawn(fresh.control, &CONTROL_KEYS, numbers)?,
+                    ..fresh
+                })
+            }
+        };
+        let planner = manifest.planner.as_ref().map(|config| config.init(device));
+        let planner = match planner {
+            Some(fresh) => Some(drawn(fresh, &PLANNER_KEYS, Precision::F32)?),
+            None => None,
+        };
+        let dldm = drawn(manifest.dldm.init(device), &dldm::KEYS, Precision::F32)?;
+        Ok(Self { dldm, vdm, planner, negative: None, device: device.clone(), numbers })
+    }
+
     /// The video diffusion model with all its weights, where they were left out on loading.
     ///
     /// # Errors
@@ -86,6 +118,16 @@ fn with_diffusion(pack: &Pack, vdm: Vdm, numbers: Numbers) -> Result<Vdm, PackEr
         control: filled(pack, CONTROL, vdm.control, &CONTROL_KEYS, numbers)?,
         ..vdm
     })
+}
+
+/// A fresh network whose weights are drawn now and not when they are first looked at, held in the
+/// numbers asked for.
+pub(crate) fn drawn<M: Module>(
+    fresh: M,
+    keys: &KeyTable,
+    numbers: impl Into<Numbers>,
+) -> Result<M, WeightsError> {
+    weights::load(&Weights::of(&fresh, keys), fresh, keys, numbers)
 }
 
 /// A fresh network with the weights of a file.

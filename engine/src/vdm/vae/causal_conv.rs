@@ -40,6 +40,10 @@ impl CausalConv3d {
         }
     }
 
+    pub(super) fn outputs(&self) -> usize {
+        self.weight.dims()[0]
+    }
+
     /// `x` is `[batch, time, channel, height, width]`.
     pub(super) fn forward(&self, x: Tensor<5>, stream: &mut Stream) -> Tensor<5> {
         let [outputs, inputs, kt, kh, kw] = self.weight.dims();
@@ -61,22 +65,27 @@ impl CausalConv3d {
         ]);
         let part = |k: usize| parts.clone().narrow(2, k * outputs, outputs);
 
-        // Kernel frame `k` looks `kt - 1 - k` frames back; those of the chunk before come first.
-        let past = stream.recall();
+        // Kernel frame `k` adds to the frame `kt - 1 - k` later. What the chunk before adds to frames of
+        // this one is remembered as one sum, in front of the earliest kernel frame's.
+        let mut past = stream.recall();
+        let zeros =
+            |frames: usize| Tensor::zeros([batch, frames, outputs, height, width], &parts.device());
         let mut sum = part(kt - 1) + self.bias.val().reshape([1, 1, outputs, 1, 1]);
-        let (mut kept, mut start) = (Vec::new(), 0);
+        let mut kept = Vec::new();
         for k in 0..kt - 1 {
-            let back = kt - 1 - k;
-            let before = match &past {
-                Some(past) => past.clone().narrow(1, start, back),
-                None => Tensor::zeros([batch, back, outputs, height, width], &sum.device()),
-            };
-            start += back;
+            let later = kt - 1 - k;
+            let before = past.take().unwrap_or_else(|| zeros(later));
             let part = Tensor::cat(vec![before, part(k)], 1);
-            kept.push(part.clone().narrow(1, time, back));
+            kept.push(part.clone().narrow(1, time, later));
             sum = sum + part.narrow(1, 0, time);
         }
-        stream.remember(|| Some(Tensor::cat(kept, 1)));
+        stream.remember(|| {
+            let filled = kept.into_iter().enumerate().map(|(k, part)| match k {
+                0 => part,
+                _ => Tensor::cat(vec![part, zeros(k)], 1),
+            });
+            filled.reduce(|sum, part| sum + part)
+        });
         sum
     }
 

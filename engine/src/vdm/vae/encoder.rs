@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::VideoVaeConfig;
+use super::bands::in_bands;
 use super::causal_conv::CausalConv3d;
 use super::layers::{Downsample, Head, Middle, ResidualBlock};
 use super::stream::Stream;
@@ -56,7 +57,9 @@ impl Encoder {
     /// One chunk: `[batch, frames, pixel channel, height, width]` to
     /// `[batch, latent steps, 2 * z, height / 8, width / 8]`.
     pub(super) fn forward(&self, chunk: Tensor<5>, stream: &mut Stream) -> Tensor<5> {
-        let mut x = self.conv_in.forward(chunk, stream);
+        let mut x = in_bands(chunk, self.conv_in.outputs(), stream, |x, stream| {
+            self.conv_in.forward(x, stream)
+        });
         for layer in &self.downsamples {
             x = match layer {
                 DownLayer::Residual(block) => block.forward(x, stream),

@@ -5,6 +5,7 @@ use burn::nn::Initializer;
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor};
 
+use super::bands::in_bands;
 use super::causal_conv::{CausalConv3d, FrameConv};
 use super::stream::Stream;
 use crate::vdm::attention::attention;
@@ -19,6 +20,10 @@ pub(super) struct ChannelNorm {
 impl ChannelNorm {
     pub(super) fn new(channels: usize, device: &Device) -> Self {
         Self { gamma: Initializer::Ones.init([channels, 1, 1, 1], device) }
+    }
+
+    fn channels(&self) -> usize {
+        self.gamma.dims()[0]
     }
 
     pub(super) fn forward(&self, x: Tensor<5>) -> Tensor<5> {
@@ -67,6 +72,11 @@ impl ResidualBlock {
     }
 
     pub(super) fn forward(&self, x: Tensor<5>, stream: &mut Stream) -> Tensor<5> {
+        let widest = self.norm_a.channels().max(self.norm_b.channels());
+        in_bands(x, widest, stream, |x, stream| self.of_band(x, stream))
+    }
+
+    fn of_band(&self, x: Tensor<5>, stream: &mut Stream) -> Tensor<5> {
         let skip = match &self.shortcut {
             Some(conv) => conv.forward(x.clone(), stream),
             None => x.clone(),
@@ -155,8 +165,9 @@ impl Head {
     }
 
     pub(super) fn forward(&self, x: Tensor<5>, stream: &mut Stream) -> Tensor<5> {
-        let x = silu(self.head_norm.forward(x));
-        self.head_conv.forward(x, stream)
+        in_bands(x, self.head_norm.channels(), stream, |x, stream| {
+            self.head_conv.forward(silu(self.head_norm.forward(x)), stream)
+        })
     }
 }
 
@@ -176,6 +187,11 @@ impl Downsample {
     }
 
     pub(super) fn forward(&self, x: Tensor<5>, stream: &mut Stream) -> Tensor<5> {
+        let channels = x.dims()[2];
+        in_bands(x, channels, stream, |x, stream| self.of_band(x, stream))
+    }
+
+    fn of_band(&self, x: Tensor<5>, stream: &mut Stream) -> Tensor<5> {
         let [batch, time, channels, height, width] = x.dims();
         let frames = x.reshape([batch * time, channels, height, width]);
         let x = self.resample_conv.forward_halving(frames);
@@ -215,6 +231,12 @@ impl Upsample {
     }
 
     pub(super) fn forward(&self, x: Tensor<5>, stream: &mut Stream) -> Tensor<5> {
+        // Four times the pixels with half the channels.
+        let channels = 2 * x.dims()[2];
+        in_bands(x, channels, stream, |x, stream| self.of_band(x, stream))
+    }
+
+    fn of_band(&self, x: Tensor<5>, stream: &mut Stream) -> Tensor<5> {
         let x = match &self.time_conv {
             Some(conv) => Self::double_rate(conv, x, stream),
             None => x,

@@ -77,6 +77,9 @@ impl LinearPath {
             width * columns,
         ]);
         let first = video.clone().narrow(2, 0, time).mean_dim(2);
+        if steps == 1 {
+            return first;
+        }
         Tensor::cat(vec![first, video.narrow(2, time, (steps - 1) * time)], 2)
     }
 }

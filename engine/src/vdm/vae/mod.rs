@@ -1,11 +1,13 @@
 //! The video VAE of Wan 2.1: 8x8 in space, 4x in time, causal, in chunks of any length.
 //!
 //! A clip has `1 + 4n` frames and `1 + n` latent steps. Encoding and decoding in chunks gives the
-//! numbers of the whole clip at once, but needs memory for one chunk only. Three habits of the
+//! numbers of the whole clip at once, but needs memory for one chunk only; large frames pass the
+//! layers in bands of rows, of which the same holds. Three habits of the
 //! reference matter: the first frame is never merged with or spread over others in time; in
 //! decoding, the second latent step starts from zeros instead of the first step's features; and
 //! pixels are not clamped.
 
+mod bands;
 mod causal_conv;
 mod components;
 mod decoder;
@@ -147,8 +149,17 @@ impl VideoVaeConfig {
             from_latent: pointwise(self.z_dim),
             decoder: Decoder::new(self, device),
             linear: self.linear_path.then(|| LinearPath::new(self, device)),
+            band: bands::BAND,
             config: self.clone(),
         }
+    }
+
+    /// Rows of a frame of `height` x `width` pixels that pass the finest level at a time, and the
+    /// rows and columns that the level has.
+    pub(crate) fn rows_at_finest(&self, height: usize, width: usize) -> (usize, [usize; 2]) {
+        let (height, width) = (height / self.patch, width / self.patch);
+        let rows = bands::rows_at_a_time(height, width, self.dim * self.dim_mult[0]);
+        (rows, [height, width])
     }
 
     /// How many pixels a side one latent position covers.
@@ -184,6 +195,9 @@ pub struct VideoVae {
     from_latent: CausalConv3d,
     decoder: Decoder,
     linear: Option<LinearPath>,
+    /// Numbers of a frame that a layer computes at a time.
+    #[module(skip)]
+    band: usize,
     #[module(skip)]
     config: VideoVaeConfig,
 }
@@ -259,7 +273,7 @@ impl VideoVae {
         let latents = self.denormalise(latents);
         let x = self.before_decoder(latents.clone());
         let steps = x.dims()[1];
-        let mut stream = Stream::chunked();
+        let mut stream = Stream::chunked(self.band);
         let mut chunks = Vec::with_capacity(steps);
         for i in 0..steps {
             let step = x.clone().narrow(1, i, 1);
@@ -276,7 +290,7 @@ impl VideoVae {
     pub fn decode_whole(&self, latents: Tensor<5>) -> Tensor<5> {
         let latents = self.denormalise(latents);
         let x = self.before_decoder(latents.clone());
-        self.finish(self.decoder.forward(x, &mut Stream::whole()), latents)
+        self.finish(self.decoder.forward(x, &mut Stream::whole(self.band)), latents)
     }
 
     /// The network's frames as video, with what the linear path makes of the same latents.
@@ -294,7 +308,8 @@ impl VideoVae {
     /// As [`VideoVae::encode`].
     pub fn whole_moments(&self, video: Tensor<5>) -> Moments {
         let frames = self.to_frames(video.clone());
-        let moments = self.split_moments(self.encoder.forward(frames, &mut Stream::whole()));
+        let moments =
+            self.split_moments(self.encoder.forward(frames, &mut Stream::whole(self.band)));
         self.beside(moments, video)
     }
 
@@ -371,7 +386,7 @@ impl VideoVae {
     fn encoded_chunks(&self, video: Tensor<5>) -> Vec<Tensor<5>> {
         let frames = self.to_frames(video);
         let count = frames.dims()[1];
-        let mut stream = Stream::chunked();
+        let mut stream = Stream::chunked(self.band);
         let mut chunks = vec![self.encoder.forward(frames.clone().narrow(1, 0, 1), &mut stream)];
         let mut start = 1;
         while start < count {
@@ -385,13 +400,13 @@ impl VideoVae {
 
     fn split_moments(&self, encoded: Tensor<5>) -> Moments {
         let z = self.config.z_dim;
-        let moments = self.moments.forward(encoded, &mut Stream::whole());
+        let moments = self.moments.forward(encoded, &mut Stream::whole(self.band));
         let moments = moments.swap_dims(1, 2); // [batch, 2 * z, steps, height, width]
         Moments { mean: moments.clone().narrow(1, 0, z), log_variance: moments.narrow(1, z, z) }
     }
 
     fn before_decoder(&self, latents: Tensor<5>) -> Tensor<5> {
-        self.from_latent.forward(latents.swap_dims(1, 2), &mut Stream::whole())
+        self.from_latent.forward(latents.swap_dims(1, 2), &mut Stream::whole(self.band))
     }
 
     fn per_channel(&self, values: Vec<f32>, like: &Tensor<5>) -> Tensor<5> {

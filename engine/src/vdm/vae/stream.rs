@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use burn::tensor::Tensor;
 
-/// The past frames of every causal layer, in the order in which the layers run.
+/// What every causal layer remembers, in the order in which the layers run, and in each of them its
+/// bands.
 ///
 /// A whole clip is a stream of a single chunk, so both ways run the same code.
 #[derive(Debug)]
@@ -12,17 +13,23 @@ pub(super) struct Stream {
     past: VecDeque<Option<Tensor<5>>>,
     at_start: bool,
     keeps: bool,
+    band: usize,
 }
 
 impl Stream {
-    /// A clip that arrives in several chunks.
-    pub(super) fn chunked() -> Self {
-        Self { past: VecDeque::new(), at_start: true, keeps: true }
+    /// A clip that arrives in several chunks. Layers compute so many numbers of a frame at a time.
+    pub(super) fn chunked(band: usize) -> Self {
+        Self { past: VecDeque::new(), at_start: true, keeps: true, band }
     }
 
     /// A clip that arrives at once: nothing has to be remembered.
-    pub(super) fn whole() -> Self {
-        Self { keeps: false, ..Self::chunked() }
+    pub(super) fn whole(band: usize) -> Self {
+        Self { keeps: false, ..Self::chunked(band) }
+    }
+
+    /// Numbers of a frame that a layer computes at a time.
+    pub(super) fn band(&self) -> usize {
+        self.band
     }
 
     /// Whether the current chunk holds the first frame of the clip.
@@ -35,7 +42,7 @@ impl Stream {
         if self.at_start {
             return None;
         }
-        // Every layer recalls and remembers once a chunk, so the oldest entry is the running layer's.
+        // Every band of a layer recalls and remembers once a chunk, so the oldest entry is its own.
         self.past.pop_front().flatten()
     }
 

@@ -1,0 +1,85 @@
+//! `bench full`: what a clip costs, network by network, at the release's sizes or any other.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use engine::eval::full;
+use engine::gpu::{self, ComputeChoice, DeviceChoice, PrecisionChoice};
+use engine::media::{FrameSize, write_atomic};
+use engine::pack::{Manifest, PackSource};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of a pack, or embedded: measure its networks; when left out, networks of the release's
+    /// sizes with random weights, of which one block of each kind is made and counted many times
+    #[arg(long, value_name = "DIR")]
+    pack: Option<PackSource>,
+    /// Frames of a clip; the pack's own, 93 in the release, when left out
+    #[arg(long, value_name = "N")]
+    frames: Option<usize>,
+    /// Height and width of the refined video, for example 480x832; the pack's own when left out
+    #[arg(long, value_name = "HxW", value_parser = parse_size)]
+    size: Option<FrameSize>,
+    /// Where the networks run: auto, vulkan, metal, dx12 or cpu
+    #[arg(long, default_value_t)]
+    device: DeviceChoice,
+    /// What the diffusion model computes in: f32, f16 or auto
+    #[arg(long, value_name = "P", default_value_t)]
+    precision: PrecisionChoice,
+    /// Keep the diffusion model's linear weights in 8 bits
+    #[arg(long)]
+    eight_bit: bool,
+    /// Runs of which the median counts, after one to warm up where kernels are compiled
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    repeats: usize,
+    /// Also write the table as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+fn parse_size(text: &str) -> Result<FrameSize, String> {
+    let parsed = text.split_once('x').and_then(|(height, width)| {
+        Some(FrameSize { height: height.parse().ok()?, width: width.parse().ok()? })
+    });
+    match parsed {
+        Some(size) if (8..=4096).contains(&size.height) && (8..=4096).contains(&size.width) => {
+            Ok(size)
+        }
+        _ => Err(format!("'{text}' is no size; write HEIGHTxWIDTH, each 8 to 4096")),
+    }
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    if args.repeats == 0 {
+        bail!("--repeats must be at least 1");
+    }
+    let pack = args.pack.as_ref().map(PackSource::open).transpose()?;
+    let own = pack.as_ref().map_or_else(Manifest::videoworld2, |pack| pack.manifest.clone());
+    let frames = args.frames.unwrap_or(own.frames_per_clip);
+    let size = args.size.unwrap_or(own.frame_size);
+    let manifest = own.at(frames, size).context("--frames and --size do not fit the networks")?;
+    let Args { device, precision, eight_bit, .. } = *args;
+    let computing = ComputeChoice { device, precision, eight_bit };
+    let chosen = gpu::choose(device)?.computing(computing, manifest.diffusion_count())?;
+    eprintln!("measuring on {}", chosen.description);
+    let tell = &mut |cost: &engine::eval::Cost| eprintln!("  {}", cost.name);
+    let table = full(&manifest, pack.as_ref(), &chosen, args.repeats, tell)?;
+    print!("{table}");
+    if let Some(file) = &args.json {
+        write_atomic(file, &serde_json::to_vec_pretty(&table)?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_height_and_width() {
+        assert_eq!(parse_size("480x832"), Ok(FrameSize { height: 480, width: 832 }));
+        for wrong in ["480", "480x", "7x8", "480x832x3"] {
+            assert!(parse_size(wrong).unwrap_err().contains("HEIGHTxWIDTH"), "{wrong}");
+        }
+    }
+}

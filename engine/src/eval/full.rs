@@ -1,0 +1,452 @@
+//! What a clip of any size costs, network by network. Of parts that repeat one is timed and counted
+//! as often as a clip passes it, so that the release's sizes can be looked at on any machine.
+
+use std::fmt;
+use std::time::Instant;
+
+use burn::tensor::{Distribution, Tensor};
+use serde::Serialize;
+
+use super::arithmetic::{self, Positions};
+use super::attention::{Scores, computes_in_own_memory};
+use super::speed::{Working, wait};
+use super::{EvalError, unseen};
+use crate::flop::of_convolutions;
+use crate::gpu::Chosen;
+use crate::media::{self, FrameSize};
+use crate::memory::{self, human};
+use crate::pack::{Estimate, Job, Manifest, Networks, Pack, PackError, Residence, drawn};
+use crate::policy::CodeSampling;
+use crate::vdm::schedule::Beginning;
+use crate::vdm::{
+    CONTROL_KEYS, ControlConfig, DIT_KEYS, DitConfig, DitInput, Vdm, VdmConfig, VideoVaeConfig,
+};
+
+/// What a clip costs on one device.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClipCost {
+    /// What was measured and how large, for people.
+    pub title: String,
+    pub device: String,
+    /// Passes of transformer and control branch that a clip takes.
+    pub evaluations: usize,
+    /// What attention did with its scores.
+    pub scores: Scores,
+    pub costs: Vec<Cost>,
+}
+
+/// One part of a clip's work.
+#[derive(Debug, Clone, Serialize)]
+pub struct Cost {
+    pub name: String,
+    /// Of one pass.
+    pub seconds: f64,
+    /// Multiplications and additions of one pass.
+    pub flop: f64,
+    /// Passes in a clip.
+    pub times: usize,
+    /// Beside weights, where it can be measured.
+    pub working: Option<Working>,
+    /// How it was computed.
+    pub path: String,
+}
+
+impl Cost {
+    /// In a clip.
+    fn in_clip(&self) -> f64 {
+        self.seconds * self.times as f64
+    }
+}
+
+impl ClipCost {
+    /// How long a clip takes, computed from its parts, seconds.
+    pub fn clip_seconds(&self) -> f64 {
+        self.costs.iter().map(Cost::in_clip).sum()
+    }
+}
+
+impl fmt::Display for ClipCost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.title)?;
+        writeln!(f, "{}", self.device)?;
+        let of_width = self.costs.iter().map(|cost| cost.name.chars().count());
+        let width = of_width.max().unwrap_or(0).max("a clip".len());
+        writeln!(
+            f,
+            "  {:width$}  {:>9}  {:>8}  {:>7}  {:>6}  {:>9}  {:>9}  path",
+            "one of", "time", "TFLOP/s", "a clip", "share", "memory", "estimated"
+        )?;
+        let clip = self.clip_seconds();
+        for cost in &self.costs {
+            let (measured, estimated) = cost.working.map_or_else(Default::default, |working| {
+                (human(working.measured), human(working.estimated))
+            });
+            let line = format!(
+                "  {:width$}  {:>9}  {:>8.3}  {:>7}  {:>5.1}%  {measured:>9}  {estimated:>9}  {}",
+                cost.name,
+                duration(cost.seconds),
+                cost.flop / cost.seconds / 1e12,
+                format!("x {}", cost.times),
+                100.0 * cost.in_clip() / clip,
+                cost.path,
+            );
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        writeln!(f, "  {:width$}  {:>9}", "a clip", duration(clip))
+    }
+}
+
+/// Seconds for people.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => format!("{:.1} ms", 1e3 * s),
+        s if s < 120.0 => format!("{s:.1} s"),
+        s if s < 7200.0 => format!("{:.1} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+/// Measures the networks of `pack`, or networks of random weights, at the sizes of `manifest`.
+/// `on_row` hears every part when it is measured; `repeats` runs make a median.
+///
+/// # Errors
+/// As [`Pack::load`]; and where there is no diffusion model.
+pub fn full(
+    manifest: &Manifest,
+    pack: Option<&Pack>,
+    chosen: &Chosen,
+    repeats: usize,
+    on_row: &mut dyn FnMut(&Cost),
+) -> Result<ClipCost, EvalError> {
+    let config = manifest.vdm.as_ref().ok_or(EvalError::NoRefiner)?;
+    let networks = match pack {
+        Some(pack) => pack.load_on(chosen, Residence::Kept)?,
+        None => Networks::drawn(&one_block(manifest, config), chosen)?,
+    };
+    let vdm = networks.vdm.as_ref().ok_or(EvalError::NoRefiner)?;
+    let mut bench = Bench {
+        manifest,
+        chosen,
+        repeats,
+        own_memory: computes_in_own_memory(chosen),
+        on_row,
+        costs: Vec::new(),
+    };
+    bench.policy(&networks);
+    bench.coarse(&networks);
+    bench.video_vae(vdm)?;
+    let scores = Scores::measure(chosen);
+    let guided = if manifest.sampler.guidance == 0.0 { 1 } else { 2 };
+    let evaluations = guided * (manifest.sampler.refine_steps + 1);
+    bench.transformer(vdm, config, evaluations, scores)?;
+    let costs = bench.costs;
+    let latents = latent_shape(manifest, &config.vae);
+    let title = format!(
+        "{}, {}, {} frames of {}: {} tokens, {evaluations} evaluations (guidance {})",
+        manifest.name,
+        if pack.is_some() { "its weights" } else { "random weights" },
+        manifest.frames_per_clip,
+        manifest.frame_size,
+        Positions::of(&config.dit, latents).tokens,
+        manifest.sampler.guidance,
+    );
+    Ok(ClipCost { title, device: chosen.description.clone(), evaluations, scores, costs })
+}
+
+/// The same manifest with one block in transformer and control branch.
+fn one_block(manifest: &Manifest, config: &VdmConfig) -> Manifest {
+    let vdm = VdmConfig {
+        dit: DitConfig { num_blocks: 1, ..config.dit.clone() },
+        control: ControlConfig { num_blocks: 1, ..config.control.clone() },
+        ..config.clone()
+    };
+    Manifest { vdm: Some(vdm), ..manifest.clone() }
+}
+
+/// Of a clip's latents.
+fn latent_shape(manifest: &Manifest, vae: &VideoVaeConfig) -> [usize; 5] {
+    let FrameSize { height, width } = manifest.frame_size;
+    let side = vae.spatial_compression();
+    let steps = vae.latent_steps(manifest.frames_per_clip);
+    [1, vae.z_dim, steps, height as usize / side, width as usize / side]
+}
+
+/// One pass of something.
+#[derive(Clone, Copy, Default)]
+struct Pass {
+    seconds: f64,
+    flop: f64,
+    /// Memory it took, bytes.
+    taken: Option<u64>,
+}
+
+impl Pass {
+    /// What the `count` more of something in `self` take than `other` has, each.
+    fn beyond(self, other: Self, count: usize) -> Self {
+        let each = |all: f64, without: f64| (all - without).max(0.0) / count as f64;
+        let seconds = each(self.seconds, other.seconds);
+        Self { seconds, flop: each(self.flop, other.flop), taken: self.taken }
+    }
+}
+
+struct Bench<'a> {
+    manifest: &'a Manifest,
+    chosen: &'a Chosen,
+    repeats: usize,
+    own_memory: bool,
+    on_row: &'a mut dyn FnMut(&Cost),
+    costs: Vec<Cost>,
+}
+
+impl Bench<'_> {
+    /// Times `work` and counts its convolutions.
+    fn pass(&self, work: &dyn Fn()) -> Pass {
+        memory::forget_peak();
+        let before = memory::resident().filter(|_| self.own_memory);
+        let timed = || {
+            let started = Instant::now();
+            let flop = of_convolutions(work);
+            (started.elapsed().as_secs_f64(), flop)
+        };
+        let (first, flop) = timed();
+        // A device that compiles its kernels does so in the first run, which then does not count.
+        let mut seconds = if self.chosen.compiles { Vec::new() } else { vec![first] };
+        seconds.resize_with(self.repeats, || timed().0);
+        seconds.sort_unstable_by(f64::total_cmp);
+        let taken = before.and_then(|before| Some(memory::peak()?.saturating_sub(before)));
+        Pass { seconds: seconds[seconds.len() / 2], flop, taken }
+    }
+
+    fn row(&mut self, name: String, pass: Pass, times: usize, stage: Option<u64>, path: &str) {
+        let working = pass.taken.zip(stage);
+        let working = working.map(|(measured, estimated)| Working { measured, estimated });
+        let Pass { seconds, flop, .. } = pass;
+        let cost = Cost { name, seconds, flop, times, working, path: path.to_owned() };
+        (self.on_row)(&cost);
+        self.costs.push(cost);
+    }
+
+    /// What a stage was estimated to need for clips of so many frames.
+    fn estimated(&self, frames: usize, stage: &str) -> Result<Option<u64>, PackError> {
+        let manifest = self.manifest.at(frames, self.manifest.frame_size)?;
+        let on_processor = !self.chosen.compiles;
+        let numbers = self.chosen.numbers;
+        let job = Job { clips: 0, refined: true, previews: false, on_processor, numbers };
+        Ok(Estimate::of(&manifest, job).working(stage))
+    }
+
+    fn noise(&self, shape: [usize; 5]) -> Tensor<5> {
+        Tensor::random(shape, Distribution::Normal(0.0, 1.0), &self.chosen.device)
+    }
+
+    fn video(&self, frames: usize, size: FrameSize) -> Tensor<5> {
+        self.noise([1, 3, frames, size.height as usize, size.width as usize])
+    }
+
+    fn policy(&mut self, networks: &Networks) {
+        let Some(planner) = networks.planner.as_ref().filter(|_| self.manifest.planner.is_some())
+        else {
+            return;
+        };
+        let task = self.manifest.tasks[0].task;
+        let frame = unseen(task, 0).frame(0, self.manifest.coarse_size);
+        let first = media::tensor_from_frames(&[&frame], &self.chosen.device);
+        let context = networks.dldm.encode_frame(first);
+        let count = self.manifest.codes_per_clip();
+        let sampling = CodeSampling { temperature: 0.0, top_p: 1.0, seed: 0 };
+        let pass = self.pass(&|| {
+            let go_on = |_| std::ops::ControlFlow::Continue(());
+            planner.predict(context.clone(), task, &[], &[], count, sampling, go_on);
+        });
+        let pass = Pass { flop: count as f64 * arithmetic::code(planner), ..pass };
+        self.row(format!("policy, {count} codes"), pass, 1, None, "");
+    }
+
+    fn coarse(&mut self, networks: &Networks) {
+        let manifest = self.manifest;
+        let (frames, size) = (manifest.frames_per_clip, manifest.coarse_size);
+        let first = self.video(1, size);
+        let codes = networks.codes(&vec![0; manifest.codes_per_clip()]);
+        let decode = || wait(&networks.dldm.decode_from_frame(first.clone(), codes.clone()));
+        let pass = self.pass(&decode);
+        let estimated = self.estimated(frames, "coarse video").ok().flatten();
+        self.row(format!("dLDM decoder, {frames} frames"), pass, 1, estimated, "whole frames");
+    }
+
+    /// The first frame and a window behind it, the first latent step and one behind it.
+    fn video_vae(&mut self, vdm: &Vdm) -> Result<(), EvalError> {
+        let (config, size) = (vdm.vae.config().clone(), self.manifest.frame_size);
+        let [batch, z, steps, height, width] = latent_shape(self.manifest, &config);
+        let frames = self.manifest.frames_per_clip;
+        let (rows, [all, _]) = config.rows_at_finest(size.height as usize, size.width as usize);
+        let path =
+            if rows < all { format!("{rows} rows at a time") } else { "whole frames".into() };
+
+        let window = config.temporal_window.min(frames - 1);
+        let windows = (frames - 1).div_ceil(window);
+        // The starting frame alone; the coarse video; that again where sampling begins with it.
+        let videos = match vdm.beginning {
+            Beginning::Noise => 1,
+            Beginning::Coarse => 2,
+        };
+        let video = self.video(1 + window, size);
+        let first = self.pass(&|| wait(&vdm.vae.encode(video.clone().narrow(2, 0, 1))));
+        let both = self.pass(&|| wait(&vdm.vae.encode(video.clone())));
+        let estimated = self.estimated(1 + window, "encoding")?;
+        let name = "video VAE encoder, first frame".to_owned();
+        self.row(name, first, 1 + videos, None, &path);
+        let name = format!("video VAE encoder, {window} frames");
+        self.row(name, both.beyond(first, 1), videos * windows, estimated, &path);
+
+        let latents = self.noise([batch, z, 2, height, width]);
+        let first = self.pass(&|| wait(&vdm.vae.decode(latents.clone().narrow(2, 0, 1))));
+        let both = self.pass(&|| wait(&vdm.vae.decode(latents.clone())));
+        let step = config.temporal_compression();
+        let estimated = self.estimated(1 + step, "decoding")?;
+        self.row("video VAE decoder, first frame".to_owned(), first, 1, None, &path);
+        let name = format!("video VAE decoder, {step} frames");
+        self.row(name, both.beyond(first, 1), steps - 1, estimated, &path);
+        Ok(())
+    }
+
+    /// Passes with the blocks that the networks have and with none: a block is the difference.
+    fn transformer(
+        &mut self,
+        vdm: &Vdm,
+        config: &VdmConfig,
+        evaluations: usize,
+        scores: Scores,
+    ) -> Result<(), EvalError> {
+        let device = &self.chosen.device;
+        let numbers = self.chosen.numbers;
+        let none = DitConfig { num_blocks: 0, ..config.dit.clone() }.init(device);
+        let none = drawn(none, &DIT_KEYS, numbers)?;
+        let no_control = ControlConfig { num_blocks: 0, ..config.control.clone() }.init(device);
+        let no_control = drawn(no_control, &CONTROL_KEYS, numbers)?;
+
+        let shape = latent_shape(self.manifest, &config.vae);
+        let at = Positions::of(&config.dit, shape);
+        let input = self.input(config, shape);
+        let hint = self.noise(shape);
+        let estimated = self.estimated(self.manifest.frames_per_clip, "denoising")?;
+        let path = scores.to_string();
+
+        let around = self.pass(&|| wait(&none.forward(&input, &[])));
+        let around = Pass { flop: at.linear(&none, &DIT_KEYS), ..around };
+        let held = vdm.dit.config().num_blocks;
+        let all = self.pass(&|| wait(&vdm.dit.forward(&input, &[])));
+        let flop = at.linear(&vdm.dit, &DIT_KEYS) + held as f64 * at.attention(&config.dit);
+        let block = Pass { flop, ..all }.beyond(around, held);
+        let tokens = at.tokens;
+        let name = "transformer, in and out".to_owned();
+        self.row(name, around, evaluations, None, "");
+        let name = format!("transformer block, {tokens} tokens");
+        self.row(name, block, evaluations * config.dit.num_blocks, estimated, &path);
+
+        // Without blocks the branch still reads the hint, but gives nothing to wait for.
+        let around = self.pass(&|| {
+            no_control.forward(&input, hint.clone());
+            device.sync().ok();
+        });
+        let around = Pass { flop: at.linear(&no_control, &CONTROL_KEYS), ..around };
+        let held = vdm.control.config().num_blocks;
+        let all = self.pass(&|| {
+            let added = vdm.control.forward(&input, hint.clone());
+            added.iter().for_each(wait);
+        });
+        let flop = at.linear(&vdm.control, &CONTROL_KEYS) + held as f64 * at.attention(&config.dit);
+        let block = Pass { flop, ..all }.beyond(around, held);
+        self.row("control branch, in".to_owned(), around, evaluations, None, "");
+        let name = format!("control block, {tokens} tokens");
+        self.row(name, block, evaluations * config.control.num_blocks, estimated, &path);
+        Ok(())
+    }
+
+    fn input(&self, config: &VdmConfig, shape: [usize; 5]) -> DitInput {
+        let device = &self.chosen.device;
+        let [batch, _, steps, height, width] = shape;
+        let DitConfig { context_tokens, crossattn_emb_channels, .. } = config.dit;
+        DitInput {
+            latents: self.noise(shape),
+            condition_mask: Tensor::zeros([batch, 1, steps, height, width], device),
+            padding_mask: None,
+            timesteps: Tensor::full([batch, steps], 0.5, device),
+            context: Tensor::random(
+                [batch, context_tokens, crossattn_emb_channels],
+                Distribution::Normal(0.0, 1.0),
+                device,
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::DeviceChoice;
+
+    #[test]
+    fn a_clip_is_the_sum_of_its_parts_times_their_count() {
+        let cost = |name: &str, seconds, flop, times| Cost {
+            name: name.to_owned(),
+            seconds,
+            flop,
+            times,
+            working: Some(Working { measured: 2_000_000, estimated: 3_000_000 }),
+            path: "whole frames".to_owned(),
+        };
+        let table = ClipCost {
+            title: "release".to_owned(),
+            device: "CPU".to_owned(),
+            evaluations: 72,
+            scores: Scores::NeverHeld,
+            costs: vec![cost("decoder", 50.0, 1e14, 3), cost("block", 0.5, 1e12, 100)],
+        };
+        assert_eq!(table.clip_seconds(), 200.0);
+        let text = table.to_string();
+        let lines: Vec<Vec<&str>> =
+            text.lines().map(|line| line.split_whitespace().collect()).collect();
+        let memory = ["2.0", "MB", "3.0", "MB", "whole", "frames"];
+        assert_eq!(lines[3][..6], ["decoder", "50.0", "s", "2.000", "x", "3"]);
+        assert_eq!(lines[3][6..7], ["75.0%"]);
+        assert_eq!(lines[3][7..], memory);
+        assert_eq!(lines[4][..7], ["block", "500.0", "ms", "2.000", "x", "100", "25.0%"]);
+        assert_eq!(lines[5], ["a", "clip", "3.3", "min"]);
+    }
+
+    #[test]
+    fn what_repeats_is_the_difference_to_a_pass_without_it() {
+        let with = Pass { seconds: 10.0, flop: 100.0, taken: Some(7) };
+        let each = with.beyond(Pass { seconds: 4.0, flop: 40.0, taken: Some(3) }, 3);
+        assert_eq!((each.seconds, each.flop, each.taken), (2.0, 20.0, Some(7)));
+        let faster = with.beyond(Pass { seconds: 11.0, ..with }, 1);
+        assert_eq!(faster.seconds, 0.0);
+    }
+
+    #[test]
+    fn every_part_of_the_small_pack_is_measured_and_counted() {
+        let pack = Pack::embedded().unwrap();
+        let chosen = crate::gpu::choose(DeviceChoice::Cpu).unwrap();
+        let mut told = 0;
+        let with_blocks = full(&pack.manifest, Some(&pack), &chosen, 1, &mut |_| told += 1);
+        let costs = with_blocks.unwrap().costs;
+        assert_eq!((costs.len(), told), (10, 10));
+        assert!(costs.iter().all(|cost| cost.seconds >= 0.0 && cost.times > 0));
+        let block = |costs: &[Cost]| {
+            let found = costs.iter().find(|cost| cost.name.starts_with("transformer block"));
+            found.map(|cost| (cost.flop, cost.times)).unwrap()
+        };
+        // One block of random weights stands for the six that the pack has.
+        let drawn = full(&pack.manifest, None, &chosen, 1, &mut |_| ()).unwrap().costs;
+        let ((a, times), (b, same)) = (block(&costs), block(&drawn));
+        assert!((a - b).abs() < 1e-9 * a && a > 0.0, "{a} {b}");
+        assert_eq!(times, same);
+        assert!(costs.iter().any(|cost| cost.name.starts_with("policy")));
+        // The policy knows one size only.
+        let larger = FrameSize { height: 128, width: 192 };
+        let larger = pack.manifest.at(17, larger).unwrap();
+        assert!(larger.planner.is_none());
+        assert_eq!(larger.coarse_size, FrameSize { height: 64, width: 96 });
+        assert!(pack.manifest.at(18, larger.frame_size).is_err());
+    }
+}
