@@ -284,7 +284,8 @@ impl Bench<'_> {
 
         let window = config.temporal_window.min(frames - 1);
         let windows = (frames - 1).div_ceil(window);
-        // The starting frame alone; the coarse video; that again where sampling begins with it.
+        // Encoded: the starting frame alone; the coarse video; that again where sampling begins with
+        // it. Decoded: the clip, and what sampling began with.
         let videos = match vdm.beginning {
             Beginning::Noise => 1,
             Beginning::Coarse => 2,
@@ -303,9 +304,9 @@ impl Bench<'_> {
         let both = self.pass(&|| wait(&vdm.vae.decode(latents.clone())));
         let step = config.temporal_compression();
         let estimated = self.estimated(1 + step, "decoding")?;
-        self.row("video VAE decoder, first frame".to_owned(), first, 1, None, &path);
+        self.row("video VAE decoder, first frame".to_owned(), first, videos, None, &path);
         let name = format!("video VAE decoder, {step} frames");
-        self.row(name, both.beyond(first, 1), steps - 1, estimated, &path);
+        self.row(name, both.beyond(first, 1), videos * (steps - 1), estimated, &path);
         Ok(())
     }
 
