@@ -174,7 +174,8 @@ mod built {
         answers(remote)?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mut credential = remote.token().unwrap_or_default().into_bytes();
-        credential.extend([&[NUMBER_MARK], number.to_string().as_bytes()].concat());
+        credential.push(NUMBER_MARK);
+        credential.extend(number.to_string().bytes());
         let host = RemoteHost::websocket(&remote.to_string()).with_credential(credential);
         let device = Device::remote_options(&host).init().map_err(|error| match error {
             ConnectError::Unauthorized => RemoteError::WrongToken(remote),
@@ -222,7 +223,7 @@ mod built {
             let loud = panic::take_hook();
             panic::set_hook(Box::new(move |info| {
                 let said = info.payload_as_str().unwrap_or_default();
-                let lost = ["Failed to read tensor:", "Remote response channel closed"];
+                let lost = ["Failed to read tensor:", "Remote response channel", "Service call failed"];
                 if !lost.iter().any(|words| said.contains(words)) {
                     loud(info);
                 }
