@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-features=(--no-default-features --features remote)
-cargo build --release --locked -p videoworld-studio "${features[@]}"
-cargo test --release --locked -p studio-tests "${features[@]}" --test remote -- --test-threads=1
+# Program and test in one command, so that they share every crate's features.
+with=(--release --locked --workspace --no-default-features --features remote)
+cargo build "${with[@]}" --bin videoworld-studio --test remote
+cargo test "${with[@]}" --test remote -- --test-threads=1

@@ -223,7 +223,8 @@ mod built {
             let loud = panic::take_hook();
             panic::set_hook(Box::new(move |info| {
                 let said = info.payload_as_str().unwrap_or_default();
-                let lost = ["Failed to read tensor:", "Remote response channel", "Service call failed"];
+                let lost =
+                    ["Failed to read tensor:", "Remote response channel", "Service call failed"];
                 if !lost.iter().any(|words| said.contains(words)) {
                     loud(info);
                 }

@@ -207,7 +207,7 @@ fn the_studio_goes_on_here_and_can_go_back() {
     let moved = done(Request::Move(elsewhere));
     assert!(finished(&moved) && device(&moved).is_some_and(|d| d.contains("ws://")), "{moved:?}");
 
-    let job = worker.send(Request::Refine { path: path.clone(), sampling });
+    let job = worker.send(Request::Refine { path: path.clone(), sampling: sampling.clone() });
     let events = until_end(&worker, job, |event| {
         if let Event::Progressed { progress, .. } = event
             && progress.stage == Stage::Refining
@@ -224,7 +224,7 @@ fn the_studio_goes_on_here_and_can_go_back() {
 
     let sampling = Sampling { refine_steps: 2, ..sampling };
     assert!(
-        finished(&done(Request::Refine { path: path.clone(), sampling })),
+        finished(&done(Request::Refine { path: path.clone(), sampling: sampling.clone() })),
         "this machine goes on"
     );
     let here = worker.store().get(ClipKey::refined(&id, &path, &sampling)).expect("refined here");
