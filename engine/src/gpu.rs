@@ -150,6 +150,10 @@ impl Chosen {
     /// # Errors
     /// Says why a device asked to compute in half precision does not.
     pub fn computing(mut self, choice: ComputeChoice, count: u64) -> Result<Self, GpuError> {
+        // burn 0.22 has no 8-bit weights there: its client panics where they are made.
+        if choice.eight_bit && choice.device.is_remote() {
+            return Err(GpuError::EightBitElsewhere);
+        }
         let large = count >= HALF_PRECISION_FROM;
         let precision = match choice.precision {
             PrecisionChoice::Auto if self.half_card && large => Precision::F16,
@@ -187,6 +191,8 @@ pub enum GpuError {
     HalfOnProcessor,
     #[error("{adapter} could not be opened: {reason}; use --device cpu")]
     Refused { adapter: String, reason: String },
+    #[error("another machine's device does not take 8-bit weights; leave out --eight-bit")]
+    EightBitElsewhere,
     #[error(transparent)]
     Remote(#[from] RemoteError),
 }
@@ -376,6 +382,15 @@ mod tests {
         }
         let error = "f8".parse::<PrecisionChoice>().unwrap_err();
         assert!(error.contains("'f8'") && error.contains("f16"), "{error}");
+    }
+
+    #[test]
+    fn eight_bit_weights_stay_on_this_machine() {
+        let elsewhere = DeviceChoice::Remote("workstation".parse().unwrap());
+        let choice = ComputeChoice { eight_bit: true, ..elsewhere.into() };
+        let refused = cpu().computing(choice, 1).unwrap_err().to_string();
+        assert!(refused.contains("--eight-bit"), "{refused}");
+        assert!(cpu().computing(ComputeChoice { device: DeviceChoice::Cpu, ..choice }, 1).is_ok());
     }
 
     #[test]
