@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need where it may, then runs everything. One profile throughout, so the
-# program and its tests share every compiled crate.
+# program and its tests share every compiled crate. The feature `remote` alone is left out: it has
+# crates of its own and builds burn once more, over 18 minutes of processor time; tests/remote.sh
+# tests it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

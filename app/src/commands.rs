@@ -65,6 +65,8 @@ pub enum Command {
     NextTheme,
     Palette,
     Keys,
+    ConnectRemote,
+    ComputeHere,
     VerifyDevice,
     RestartEngine,
     Escape,
@@ -99,7 +101,7 @@ const fn ctrl(key: Key) -> KeyboardShortcut {
 }
 
 impl Command {
-    pub const ALL: [Self; 63] = [
+    pub const ALL: [Self; 65] = [
         Self::Step,
         Self::PlayPause,
         Self::Back,
@@ -159,6 +161,8 @@ impl Command {
         Self::NextTheme,
         Self::Palette,
         Self::Keys,
+        Self::ConnectRemote,
+        Self::ComputeHere,
         Self::VerifyDevice,
         Self::RestartEngine,
         Self::Escape,
@@ -252,6 +256,10 @@ impl Command {
             Self::NextTheme => ("Next theme", "Dark, light, high contrast"),
             Self::Palette => ("Search commands", "Find a command by its name"),
             Self::Keys => ("Show keys", "All keys at a glance"),
+            Self::ConnectRemote => {
+                ("Remote…", "Compute on another machine, where videoworld-studio serve runs")
+            }
+            Self::ComputeHere => ("This machine", "Compute on this machine again"),
             Self::VerifyDevice => (
                 "Verify device",
                 "Compare what the device computes with the processor, part by part",
@@ -339,6 +347,8 @@ impl Command {
             | Self::CopyFrame
             | Self::MapReset
             | Self::NextTheme
+            | Self::ConnectRemote
+            | Self::ComputeHere
             | Self::VerifyDevice
             | Self::RestartEngine => &[],
         }

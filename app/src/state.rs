@@ -25,11 +25,19 @@ pub struct Settings {
     pub fit: Fit,
     /// Pictures opened last, latest first.
     pub recent: Vec<PathBuf>,
+    /// Address of the machine that was connected to last; its token is never written.
+    pub remote: String,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { theme: ThemeChoice::default(), zoom: 1.0, fit: Fit::default(), recent: Vec::new() }
+        Self {
+            theme: ThemeChoice::default(),
+            zoom: 1.0,
+            fit: Fit::default(),
+            recent: Vec::new(),
+            remote: String::new(),
+        }
     }
 }
 

@@ -67,6 +67,15 @@ fn mistakes_end_with_code_2_and_one_sentence() {
     );
 }
 
+#[cfg(not(feature = "remote"))]
+#[test]
+fn a_build_without_other_machines_says_how_to_get_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let said = "--features remote";
+    refused(dir.path(), &["serve"], said);
+    refused(dir.path(), &["rollout", "--out", "o", "--device", "ws://127.0.0.1:1"], said);
+}
+
 #[test]
 fn help_is_no_mistake() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use burn::tensor::Device;
 
+use crate::remote::{self, Remote, RemoteError};
 use crate::weights::{Numbers, Precision};
 
 /// Numbers in transformer and control branch from which on half precision is taken by itself: 1 GB
@@ -23,26 +24,30 @@ pub enum DeviceChoice {
     Metal,
     Dx12,
     Cpu,
+    /// The device that another machine lends.
+    Remote(Remote),
 }
 
 impl DeviceChoice {
+    /// Those of this machine.
     pub const ALL: [Self; 5] = [Self::Auto, Self::Vulkan, Self::Metal, Self::Dx12, Self::Cpu];
 
-    /// What a person types.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Vulkan => "vulkan",
-            Self::Metal => "metal",
-            Self::Dx12 => "dx12",
-            Self::Cpu => "cpu",
-        }
+    pub fn is_remote(self) -> bool {
+        matches!(self, Self::Remote(_))
     }
 }
 
+/// What a person types.
 impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Vulkan => f.write_str("vulkan"),
+            Self::Metal => f.write_str("metal"),
+            Self::Dx12 => f.write_str("dx12"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Remote(remote) => remote.fmt(f),
+        }
     }
 }
 
@@ -50,9 +55,16 @@ impl FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|choice| choice.name() == name).ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|choice| choice.name()).collect();
-            format!("there is no device '{name}'; choose one of {}", names.join(", "))
+        if name.starts_with(remote::SCHEME) {
+            return name.parse().map(Self::Remote);
+        }
+        Self::ALL.into_iter().find(|choice| choice.to_string() == name).ok_or_else(|| {
+            let names = Self::ALL.map(|choice| choice.to_string());
+            format!(
+                "there is no device '{name}'; choose one of {}, or another machine's with {}HOST:PORT",
+                names.join(", "),
+                remote::SCHEME
+            )
         })
     }
 }
@@ -138,6 +150,10 @@ impl Chosen {
     /// # Errors
     /// Says why a device asked to compute in half precision does not.
     pub fn computing(mut self, choice: ComputeChoice, count: u64) -> Result<Self, GpuError> {
+        // burn 0.22 has no 8-bit weights there: its client panics where they are made.
+        if choice.eight_bit && choice.device.is_remote() {
+            return Err(GpuError::EightBitElsewhere);
+        }
         let large = count >= HALF_PRECISION_FROM;
         let precision = match choice.precision {
             PrecisionChoice::Auto if self.half_card && large => Precision::F16,
@@ -175,6 +191,10 @@ pub enum GpuError {
     HalfOnProcessor,
     #[error("{adapter} could not be opened: {reason}; use --device cpu")]
     Refused { adapter: String, reason: String },
+    #[error("another machine's device does not take 8-bit weights; leave out --eight-bit")]
+    EightBitElsewhere,
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 /// One adapter as `info` lists it.
@@ -189,15 +209,17 @@ pub struct Adapter {
     pub max_binding_bytes: u64,
 }
 
-/// Opens the device asked for.
+/// Opens the device asked for, another machine's by a new connection.
 ///
 /// A software adapter is only taken when its interface is named: it is slower than the CPU backend.
 ///
 /// # Errors
 /// Fails when the interface asked for has no adapter or the adapter cannot be opened.
 pub fn choose(choice: DeviceChoice) -> Result<Chosen, GpuError> {
-    if choice == DeviceChoice::Cpu {
-        return Ok(cpu());
+    match choice {
+        DeviceChoice::Cpu => return Ok(cpu()),
+        DeviceChoice::Remote(remote) => return Ok(remote::connect(remote)?),
+        _ => {}
     }
     match open_adapter(choice) {
         Err(GpuError::NoAdapter(DeviceChoice::Auto) | GpuError::NotBuilt)
@@ -261,7 +283,7 @@ mod with_wgpu {
             DeviceChoice::Vulkan => Backends::VULKAN,
             DeviceChoice::Metal => Backends::METAL,
             DeviceChoice::Dx12 => Backends::DX12,
-            DeviceChoice::Auto | DeviceChoice::Cpu => {
+            DeviceChoice::Auto | DeviceChoice::Cpu | DeviceChoice::Remote(_) => {
                 Backends::VULKAN | Backends::METAL | Backends::DX12
             }
         }
@@ -349,8 +371,10 @@ mod tests {
     #[test]
     fn names_round_trip() {
         for choice in DeviceChoice::ALL {
-            assert_eq!(choice.name().parse(), Ok(choice));
+            assert_eq!(choice.to_string().parse(), Ok(choice));
         }
+        let elsewhere = "ws://workstation:9000".parse::<DeviceChoice>().unwrap();
+        assert_eq!(elsewhere.to_string(), "ws://workstation:9000");
         let error = "cuda".parse::<DeviceChoice>().unwrap_err();
         assert!(error.contains("'cuda'") && error.contains("vulkan"), "{error}");
         for choice in PrecisionChoice::ALL {
@@ -358,6 +382,15 @@ mod tests {
         }
         let error = "f8".parse::<PrecisionChoice>().unwrap_err();
         assert!(error.contains("'f8'") && error.contains("f16"), "{error}");
+    }
+
+    #[test]
+    fn eight_bit_weights_stay_on_this_machine() {
+        let elsewhere = DeviceChoice::Remote("workstation".parse().unwrap());
+        let choice = ComputeChoice { eight_bit: true, ..elsewhere.into() };
+        let refused = cpu().computing(choice, 1).unwrap_err().to_string();
+        assert!(refused.contains("--eight-bit"), "{refused}");
+        assert!(cpu().computing(ComputeChoice { device: DeviceChoice::Cpu, ..choice }, 1).is_ok());
     }
 
     #[test]

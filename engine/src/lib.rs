@@ -12,6 +12,7 @@ pub mod media;
 pub mod memory;
 pub mod pack;
 pub mod policy;
+pub mod remote;
 pub mod rollout;
 pub mod train;
 pub mod vdm;

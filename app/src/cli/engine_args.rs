@@ -13,9 +13,13 @@ pub struct EngineArgs {
     /// Folder of a pack, or embedded: the one inside the program
     #[arg(long, value_name = "DIR", default_value_t)]
     pub pack: PackSource,
-    /// Where the networks run: auto, vulkan, metal, dx12 or cpu
-    #[arg(long, default_value_t)]
+    /// Where the networks run: auto, vulkan, metal, dx12, cpu, or ws://HOST:PORT, the device that
+    /// another machine lends (see serve)
+    #[arg(long, visible_alias = "remote", value_name = "DEVICE", default_value_t)]
     pub device: DeviceChoice,
+    /// What the other machine asks for; in VIDEOWORLD_TOKEN no list of processes shows it
+    #[arg(long)]
+    pub token: Option<String>,
     /// What the diffusion model computes in: f32, f16 or auto, which is f16 for packs of 250 million
     /// numbers or more on a graphics card that has it
     #[arg(long, value_name = "P", default_value_t)]
@@ -29,14 +33,21 @@ pub struct EngineArgs {
 impl EngineArgs {
     /// What is to compute, and in what numbers.
     pub fn computing(&self) -> ComputeChoice {
-        let Self { device, precision, eight_bit, .. } = *self;
+        let Self { precision, eight_bit, .. } = *self;
+        let device = match (self.device, &self.token) {
+            (DeviceChoice::Remote(remote), Some(token)) => {
+                DeviceChoice::Remote(remote.with_token(token))
+            }
+            (device, _) => device,
+        };
         ComputeChoice { device, precision, eight_bit }
     }
 
     /// The device, computing as asked for with this pack.
     pub fn choose(&self, pack: &Pack) -> Result<Chosen> {
-        let chosen = gpu::choose(self.device)?;
-        Ok(chosen.computing(self.computing(), pack.manifest.diffusion_count())?)
+        let computing = self.computing();
+        let chosen = gpu::choose(computing.device)?;
+        Ok(chosen.computing(computing, pack.manifest.diffusion_count())?)
     }
 
     /// The pack and the device, saying on standard error what computes.

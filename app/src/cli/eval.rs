@@ -223,6 +223,7 @@ mod tests {
             engine: EngineArgs {
                 pack: PackSource::Embedded,
                 device: engine::gpu::DeviceChoice::Cpu,
+                token: None,
                 precision: engine::gpu::PrecisionChoice::Auto,
                 eight_bit: false,
             },

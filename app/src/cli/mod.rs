@@ -12,14 +12,17 @@ mod import;
 mod info;
 mod progress;
 mod rollout;
+mod serve;
 mod synthetic;
 mod train;
 mod verify;
 mod window;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use engine::remote;
 
 /// What a user's mistake or a bad file ends with.
 const FAILED: u8 = 2;
@@ -42,6 +45,9 @@ Examples:
                                            make a pack of the official weights
   videoworld-studio eval craft --pack my-pack
                                            measure a pack on unseen environments
+  videoworld-studio serve                  lend this machine's device to others
+  videoworld-studio --remote ws://HOST:PORT
+                                           open the studio on the device lent there
   videoworld-studio info                   list devices, memory and the pack
 
 Without a display the studio does a rollout of a built-in starting frame and writes the result.";
@@ -83,6 +89,8 @@ enum Command {
     Bench(bench::Args),
     /// Compare every part of the pack on this device with the processor
     Verify(verify::Args),
+    /// Lend this machine's device to studios on others
+    Serve(serve::Args),
     /// List the devices, the memory and what the pack holds
     Info(info::Args),
 }
@@ -98,7 +106,23 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    let done = match cli.command {
+    let done = match catch_unwind(AssertUnwindSafe(|| run(cli))) {
+        Ok(done) => done,
+        Err(panic) => match remote::lost() {
+            Some(remote) => Err(anyhow::anyhow!(
+                "the connection to {remote} was lost; what was finished is kept"
+            )),
+            None => resume_unwind(panic),
+        },
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&sentence(&error)),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
         None => window::run(cli.window),
         Some(Command::Rollout(args)) => rollout::run(&args),
         Some(Command::Encode(args)) => encode::run(&args),
@@ -110,10 +134,7 @@ pub fn main() -> ExitCode {
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Verify(args)) => verify::run(&args),
         Some(Command::Info(args)) => info::run(&args),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&sentence(&error)),
+        Some(Command::Serve(args)) => serve::run(&args),
     }
 }
 

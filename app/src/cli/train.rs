@@ -27,8 +27,9 @@ pub struct Args {
     /// Ends a stage after this many iterations, if its minutes last that long
     #[arg(long, value_name = "N")]
     iterations: Option<usize>,
-    /// Where the networks run: auto, vulkan, metal, dx12 or cpu
-    #[arg(long, default_value_t)]
+    /// Where the networks run: auto, vulkan, metal, dx12, cpu, or ws://HOST:PORT, the device that
+    /// another machine lends (its token in VIDEOWORLD_TOKEN)
+    #[arg(long, visible_alias = "remote", value_name = "DEVICE", default_value_t)]
     device: DeviceChoice,
     /// The folder to write the pack into, with pack
     #[arg(long, value_name = "FOLDER")]

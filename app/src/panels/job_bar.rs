@@ -1,6 +1,7 @@
 //! What the machine is doing, how long it will take, and the way to stop it.
 
 use eframe::egui::{Align, Layout, Ui};
+use engine::gpu::DeviceChoice;
 use engine::worker::{Progress, Stage};
 
 use super::queue;
@@ -95,6 +96,8 @@ pub(super) fn title(model: &Model, job: &Job) -> String {
         (JobKind::Refine(node), _) => format!("Refining clip {}", clip(node)),
         (JobKind::Candidates(_), _) => "Painting candidates".to_owned(),
         (JobKind::Recall, _) => Stage::ReadingClips.label().to_owned(),
+        (JobKind::Move(DeviceChoice::Remote(remote)), _) => format!("Connecting to {remote}"),
+        (JobKind::Move(_), _) => Stage::ReadingWeights.label().to_owned(),
         (JobKind::Verify, _) => Stage::Comparing.label().to_owned(),
     }
 }

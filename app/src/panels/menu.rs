@@ -18,7 +18,7 @@ const RECORDED: f32 = 400.0;
 const CODES: [Command; 2] = [Command::PolicyCodes, Command::OpenCodes];
 
 /// The menus, each in groups.
-const MENUS: [(&str, &[&[Command]]); 5] = [
+const MENUS: [(&str, &[&[Command]]); 6] = [
     (
         "File",
         &[
@@ -66,7 +66,8 @@ const MENUS: [(&str, &[&[Command]]); 5] = [
             &[Command::Present, Command::FullScreen, Command::NextTheme],
         ],
     ),
-    ("Help", &[&[Command::Palette, Command::Keys], &[Command::VerifyDevice]]),
+    ("Device", &[&[Command::ConnectRemote, Command::ComputeHere], &[Command::VerifyDevice]]),
+    ("Help", &[&[Command::Palette, Command::Keys]]),
 ];
 
 /// Shows the titles in a row.

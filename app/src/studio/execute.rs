@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use eframe::egui;
 use engine::craft::Task;
+use engine::gpu::DeviceChoice;
 use engine::media::{Fit, Frame};
 use engine::pack::PackSource;
+use engine::remote::Remote;
 use engine::rollout::Origin;
 use engine::worker::Request;
 
@@ -82,6 +84,7 @@ impl Studio {
             Action::Choose { node, position, code } => self.choose(node, position, code),
             Action::CancelJob(job) => self.engine.cancel(job),
             Action::CancelPending(pending) => self.cancel_pending(pending),
+            Action::Connect => self.connect(),
             Action::CloseVerified => self.model.verified = None,
             Action::SelectCode { node, position } => {
                 self.model.view.selected = Some((node, position));
@@ -210,6 +213,8 @@ impl Studio {
                 self.toggle_overlay(Overlay::Palette);
             }
             Command::Keys => self.toggle_overlay(Overlay::Keys),
+            Command::ConnectRemote => self.toggle_overlay(Overlay::Remote),
+            Command::ComputeHere => self.move_to(self.home),
             Command::VerifyDevice => self.verify_device(),
             Command::RestartEngine => self.restart_engine(),
             Command::Escape => self.escape(ctx),
@@ -261,6 +266,32 @@ impl Studio {
         self.model.verified = None;
         let id = self.engine.send(Request::Verify);
         self.model.jobs.add(id, JobKind::Verify, false);
+    }
+
+    /// Goes to the machine that the dialog names.
+    fn connect(&mut self) {
+        match self.model.view.address.parse::<Remote>() {
+            Ok(remote) => {
+                self.model.view.overlay = Overlay::None;
+                self.model.settings.remote = remote.to_string();
+                self.save_settings();
+                let token = self.model.view.token.trim();
+                let remote = if token.is_empty() { remote } else { remote.with_token(token) };
+                self.move_to(DeviceChoice::Remote(remote));
+            }
+            Err(reason) => self.model.toasts.info(reason),
+        }
+    }
+
+    /// Goes on with the pack on another device. What was being computed is begun again there.
+    fn move_to(&mut self, device: DeviceChoice) {
+        self.engine.cancel_all();
+        self.set_paused(false);
+        self.model.jobs.clear();
+        self.gave_way.clear();
+        self.model.verified = None;
+        let id = self.engine.send(Request::Move(device));
+        self.model.jobs.add(id, JobKind::Move(device), false);
     }
 
     fn restart_engine(&mut self) {

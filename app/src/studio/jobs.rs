@@ -1,5 +1,6 @@
 //! Work that was asked of the engine and is not finished.
 
+use engine::gpu::DeviceChoice;
 use engine::rollout::NodeId;
 use engine::worker::{JobId, Progress};
 
@@ -7,6 +8,8 @@ use engine::worker::{JobId, Progress};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobKind {
     OpenPack,
+    /// Go on with the pack on another device.
+    Move(DeviceChoice),
     /// Predict or take from recorded codes the clip after this node, and paint it.
     Extend {
         parent: NodeId,

@@ -26,11 +26,11 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use ::engine::craft::Task;
-use ::engine::gpu::ComputeChoice;
+use ::engine::gpu::{ComputeChoice, DeviceChoice};
 use ::engine::media::FrameSize;
 use ::engine::memory::Budget;
 use ::engine::pack::PackSource;
-use ::engine::rollout::{NodeId, Sampling};
+use ::engine::rollout::{ClipCache, NodeId, Sampling};
 use ::engine::worker::{JobId, PackSummary, Worker};
 use anyhow::Context as _;
 use eframe::egui;
@@ -95,6 +95,8 @@ pub struct Studio {
     keeper: Option<Keeper>,
     /// The pack that was asked for last.
     pack_source: PackSource,
+    /// What computes when no other machine does.
+    home: DeviceChoice,
     settings_path: Option<PathBuf>,
     /// Background jobs that were stopped for the user's own.
     gave_way: HashSet<JobId>,
@@ -128,6 +130,10 @@ impl Studio {
             intake: Intake::new(ctx.clone()),
             importer: None,
             ctx: ctx.clone(),
+            home: match options.device.device {
+                DeviceChoice::Remote(_) => DeviceChoice::Auto,
+                device => device,
+            },
             settings_path: options.settings,
             pack_source: options.pack.clone(),
             gave_way: HashSet::new(),
@@ -353,7 +359,8 @@ pub fn run(options: StudioOptions) -> anyhow::Result<()> {
     };
     let create = move |cc: &eframe::CreationContext<'_>| {
         let (for_engine, for_drawing) = (cc.egui_ctx.clone(), cc.egui_ctx.clone());
-        let worker = Worker::spawn(options.device, options.memory, move || {
+        let cache = ClipCache::of_user();
+        let worker = Worker::spawn(options.device, options.memory, cache, move || {
             for_engine.request_repaint();
         });
         let parts = Parts {

@@ -58,6 +58,8 @@ pub enum Action {
     /// Take something out of the queue.
     CancelPending(Pending),
     CloseVerified,
+    /// Compute on the machine that the dialog names.
+    Connect,
     /// The offer to go on with the last rollout goes from the gallery; the menu keeps it.
     HideLastSession,
     SelectCode {
@@ -138,6 +140,8 @@ pub enum Overlay {
     Palette,
     Keys,
     Gallery,
+    /// Asks for another machine's address and token.
+    Remote,
 }
 
 /// How the window is looked at. Nothing of it touches the rollout.
@@ -156,6 +160,9 @@ pub struct ViewState {
     pub overlay: Overlay,
     pub search: String,
     pub search_at: usize,
+    /// Another machine's address and token, as the dialog asks for them.
+    pub address: String,
+    pub token: String,
     pub right_tab: RightTab,
     pub last_session_hidden: bool,
     pub presenting: bool,
@@ -197,7 +204,6 @@ impl Model {
     pub fn new(settings: Settings) -> Self {
         Self {
             theme: Theme::load(settings.theme),
-            settings,
             pack: PackState::Opening,
             session: None,
             gallery: Vec::new(),
@@ -212,6 +218,8 @@ impl Model {
                 overlay: Overlay::None,
                 search: String::new(),
                 search_at: 0,
+                address: settings.remote.clone(),
+                token: String::new(),
                 right_tab: RightTab::default(),
                 last_session_hidden: false,
                 presenting: false,
@@ -232,6 +240,7 @@ impl Model {
             last_session: None,
             memory: (0, 0),
             engine_dead: false,
+            settings,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What stands in the way of a command, in words. Menu, palette, buttons and keys ask here.
 
+use engine::remote;
 use engine::rollout::Rollout;
 
 use super::importer::Import;
@@ -53,6 +54,12 @@ impl Model {
             Command::ImportWeights => {
                 let runs = self.import.as_ref().is_some_and(Import::is_running);
                 runs.then_some("An import is running; wait for it or cancel it")
+            }
+            Command::ConnectRemote if !remote::BUILT => Some(remote::NOT_BUILT),
+            Command::ConnectRemote | Command::ComputeHere if self.engine_dead => Some(STOPPED),
+            Command::ConnectRemote => None,
+            Command::ComputeHere => {
+                (!self.is_elsewhere()).then_some("This machine computes already")
             }
             Command::VerifyDevice if self.engine_dead => Some(STOPPED),
             Command::VerifyDevice if self.jobs.of_kind(JobKind::Verify).is_some() => {
@@ -124,12 +131,19 @@ impl Model {
         }
     }
 
+    /// Whether another machine computes.
+    pub fn is_elsewhere(&self) -> bool {
+        self.pack().is_some_and(|pack| pack.device.contains(remote::SCHEME))
+    }
+
     /// Whether what `command` switches is on.
     pub fn is_on(&self, command: Command) -> bool {
         match command {
             Command::PolicyCodes => {
                 self.codes.is_none() && self.pack().is_some_and(|pack| pack.has_policy)
             }
+            Command::ConnectRemote => self.is_elsewhere(),
+            Command::ComputeHere => !self.is_elsewhere(),
             Command::ToggleLoop => self.player.looping,
             Command::FullScreen => self.view.full_screen,
             Command::PauseWork => self.jobs.pace != Pace::Running,

@@ -183,7 +183,7 @@ impl Script {
     fn answer(&mut self, job: JobId, request: Request) {
         self.open.insert(job);
         match request {
-            Request::OpenPack(_) => match self.pack_error.clone() {
+            Request::OpenPack(_) | Request::Move(_) => match self.pack_error.clone() {
                 Some(reason) => {
                     self.open.remove(&job);
                     self.events.push_back(Event::Failed { job, reason });

@@ -8,6 +8,7 @@ mod menu;
 mod panels;
 mod player;
 mod queue;
+mod remote;
 mod scene;
 mod selection;
 mod sessions;

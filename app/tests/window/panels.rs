@@ -311,6 +311,11 @@ fn the_window_looks_as_it_did() {
     act(&mut harness, Action::Run(Command::VerifyDevice));
     harness.run_steps(2);
     shoot(&mut harness, "window_verified");
+    let mut harness = window(State::Ready, vec2(1280.0, 720.0), true);
+    let model = harness.state_mut().model_mut();
+    model.view.overlay = Overlay::Remote;
+    (model.view.address, model.view.token) = ("ws://workstation:7431".into(), "secret".into());
+    shoot(&mut harness, "window_remote");
     let mut harness = window(State::Working, vec2(1280.0, 720.0), true);
     step_to_end(&mut harness);
     harness.get_by_label("Queue").click();

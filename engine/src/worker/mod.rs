@@ -11,9 +11,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::gpu::{self, Chosen, ComputeChoice};
+use crate::gpu::{self, Chosen, ComputeChoice, DeviceChoice, PrecisionChoice};
 use crate::memory::{Budget, human};
 use crate::pack::{Estimate, Job, Manifest, PackSource, Residence, TooLarge};
+use crate::remote;
 use crate::rollout::{ClipCache, Models, PackModels};
 
 pub use crate::rollout::{Candidate, ClipQuality, ClipStore, PackSummary, Sampling, Stage};
@@ -35,6 +36,8 @@ const CLOSING_BOUND: Duration = Duration::from_secs(2);
 /// Dropping it cancels all work and waits for the thread, at most two seconds.
 pub struct Worker {
     queue: Arc<Queue>,
+    /// Where a thread begins.
+    home: DeviceChoice,
     make_opener: Arc<MakeOpener>,
     store: ClipStore,
     cache: Option<Arc<ClipCache>>,
@@ -45,10 +48,11 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker whose packs are opened by what `make_opener` makes on the worker's thread.
-    /// Refined clips are kept in `cache`; `wake` is called after every event, from whichever thread
-    /// caused it.
+    /// Starts a worker that computes on `home`, whose packs are opened by what `make_opener` makes
+    /// on the worker's thread. Refined clips are kept in `cache`; `wake` is called after every event,
+    /// from whichever thread caused it.
     pub fn with_opener(
+        home: DeviceChoice,
         make_opener: impl Fn() -> Box<Opener> + Send + Sync + 'static,
         cache: Option<ClipCache>,
         wake: impl Fn() + Send + Sync + 'static,
@@ -59,9 +63,10 @@ impl Worker {
         let store = ClipStore::new(STORE_BUDGET);
         let cache = cache.map(Arc::new);
         let running =
-            Running::start(queue.clone(), make_opener.clone(), store.clone(), cache.clone());
+            Running::start(queue.clone(), home, make_opener.clone(), store.clone(), cache.clone());
         Self {
             queue,
+            home,
             make_opener,
             store,
             cache,
@@ -71,14 +76,16 @@ impl Worker {
         }
     }
 
-    /// Starts a worker on a device of this machine, chosen when the first pack is opened. It stays
-    /// within `memory` and keeps refined clips in this user's cache.
+    /// Starts a worker on a device that is chosen when the first pack is opened. It stays within
+    /// `memory` and keeps refined clips in `cache`.
     pub fn spawn(
         choice: ComputeChoice,
         memory: Budget,
+        cache: Option<ClipCache>,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        Self::with_opener(move || pack_opener(choice, memory), ClipCache::of_user(), wake)
+        let make_opener = move || pack_opener(choice, memory);
+        Self::with_opener(choice.device, make_opener, cache, wake)
     }
 
     /// Queues a request and names it. Every job ends with exactly one of [`Event::Finished`],
@@ -135,7 +142,7 @@ impl Worker {
         self.queue.reopen();
         let (queue, make_opener) = (self.queue.clone(), self.make_opener.clone());
         let (store, cache) = (self.store.clone(), self.cache.clone());
-        self.running = Some(Running::start(queue, make_opener, store, cache));
+        self.running = Some(Running::start(queue, self.home, make_opener, store, cache));
         let last = self.last_pack.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(source) = last {
             self.send(Request::OpenPack(source));
@@ -144,14 +151,22 @@ impl Worker {
 }
 
 fn pack_opener(choice: ComputeChoice, memory: Budget) -> Box<Opener> {
-    let mut chosen: Option<Chosen> = None;
-    Box::new(move |source| {
+    let home = choice.device;
+    let mut last: Option<(DeviceChoice, Chosen)> = None;
+    Box::new(move |source, device| {
         let pack = source.open().map_err(|error| error.to_string())?;
-        let chosen = match &chosen {
-            Some(chosen) => chosen,
-            None => chosen.insert(gpu::choose(choice.device).map_err(|error| error.to_string())?),
+        let kept = last.take().filter(|(of, _)| *of == device);
+        let chosen = match kept.filter(|_| !device.is_remote() || remote::lost().is_none()) {
+            Some((_, chosen)) => chosen,
+            None => gpu::choose(device).map_err(|error| error.to_string())?,
         };
-        let chosen = chosen.clone().computing(choice, pack.manifest.diffusion_count());
+        last = Some((device, chosen.clone()));
+        let mut choice = ComputeChoice { device, ..choice };
+        if home.is_remote() && !device.is_remote() {
+            // It was asked for another machine's card.
+            choice.precision = PrecisionChoice::Auto;
+        }
+        let chosen = chosen.computing(choice, pack.manifest.diffusion_count());
         let chosen = chosen.map_err(|error| error.to_string())?;
         let job = Job {
             clips: pack.manifest.longest_task(),

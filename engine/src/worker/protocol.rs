@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::eval::Verified;
+use crate::gpu::DeviceChoice;
 use crate::media::Frame;
 use crate::pack::PackSource;
 use crate::rollout::{
@@ -19,6 +20,8 @@ pub struct JobId(pub u64);
 #[derive(Debug, Clone)]
 pub enum Request {
     OpenPack(PackSource),
+    /// Goes on with the open pack on another device; where that fails, all stays as it was.
+    Move(DeviceChoice),
     /// Predicts the clip after `path`, with the codes in `fixed` set at their positions
     /// (`(position in the clip, code)`), then paints it coarsely.
     Extend {
@@ -70,6 +73,7 @@ pub struct Progress {
 /// What the worker tells the window.
 #[derive(Debug, Clone)]
 pub enum Event {
+    /// A pack is open, or the one that was is now on another device.
     PackOpened {
         job: JobId,
         pack: Arc<PackSummary>,

@@ -1,8 +1,8 @@
 //! The worker with networks that obey, sleep or panic on demand.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{ClipQuality, Event, JobId, Request, Sampling, Stage, Worker, residence};
@@ -35,7 +35,7 @@ fn worker_with(
     let woken = wakes.clone();
     let make_opener = move || {
         let (calls, panics_on) = (calls.clone(), panics_on.clone());
-        let opener = move |source: &PackSource| match source {
+        let opener = move |source: &PackSource, _: DeviceChoice| match source {
             PackSource::Embedded => {
                 let mut models = FakeModels::new(calls.clone());
                 models.step_time = step_time;
@@ -46,7 +46,7 @@ fn worker_with(
         };
         Box::new(opener) as Box<super::Opener>
     };
-    let worker = Worker::with_opener(make_opener, cache, move || {
+    let worker = Worker::with_opener(DeviceChoice::Cpu, make_opener, cache, move || {
         woken.fetch_add(1, Ordering::Relaxed);
     });
     Setup { worker, wakes }
@@ -354,7 +354,7 @@ fn the_device_is_compared_with_the_processor_and_that_can_be_cancelled() {
     let dir = tempfile::tempdir().unwrap();
     crate::pack::tests::tiny(dir.path());
     let make_opener = || {
-        let opener = |source: &PackSource| {
+        let opener = |source: &PackSource, _: DeviceChoice| {
             let pack = source.open().map_err(|error| error.to_string())?;
             let chosen = gpu::choose(DeviceChoice::Cpu).map_err(|error| error.to_string())?;
             let models = PackModels::load(&pack, &chosen, Residence::Kept);
@@ -362,7 +362,7 @@ fn the_device_is_compared_with_the_processor_and_that_can_be_cancelled() {
         };
         Box::new(opener) as Box<super::Opener>
     };
-    let worker = Worker::with_opener(make_opener, None, || {});
+    let worker = Worker::with_opener(DeviceChoice::Cpu, make_opener, None, || {});
     let job = worker.send(Request::OpenPack(PackSource::Folder(dir.path().to_owned())));
     until_end(&worker, job);
     let job = worker.send(Request::Verify);
@@ -423,4 +423,59 @@ fn a_pause_holds_the_queue_and_every_waiting_job_can_be_cancelled_alone() {
         .collect();
     assert_eq!(finished, [jobs[0], jobs[1], jobs[3]], "in order, and the third never");
     assert_eq!(worker.store().decodes().refined, 3);
+}
+
+/// A worker on `home`, and the devices that its opener was asked for; Vulkan and another machine's
+/// cannot be had.
+fn travelling(home: DeviceChoice) -> (Worker, Arc<Mutex<Vec<DeviceChoice>>>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let shared = asked.clone();
+    let make_opener = move || {
+        let asked = shared.clone();
+        let opener = move |_: &PackSource, device: DeviceChoice| {
+            asked.lock().unwrap().push(device);
+            match device {
+                DeviceChoice::Vulkan | DeviceChoice::Remote(_) => Err(format!("no {device} here")),
+                _ => Ok(Box::new(FakeModels::new(Arc::default())) as Box<dyn Models>),
+            }
+        };
+        Box::new(opener) as Box<super::Opener>
+    };
+    (Worker::with_opener(home, make_opener, None, || {}), asked)
+}
+
+#[test]
+fn a_pack_moves_to_another_device_and_stays_there() {
+    let (worker, asked) = travelling(DeviceChoice::Cpu);
+    let last = |request: Request| {
+        let job = worker.send(request);
+        until_end(&worker, job).pop().unwrap()
+    };
+    let nothing = last(Request::Move(DeviceChoice::Metal));
+    assert!(matches!(nothing, Event::Failed { .. }), "no pack is open: {nothing:?}");
+    last(Request::OpenPack(PackSource::Embedded));
+    assert!(matches!(last(Request::Move(DeviceChoice::Metal)), Event::Finished { .. }));
+    let Event::Failed { reason, .. } = last(Request::Move(DeviceChoice::Vulkan)) else {
+        panic!("there is no Vulkan");
+    };
+    assert_eq!(reason, "no vulkan here");
+    let path = start().then(vec![1; 4], 0);
+    assert!(matches!(last(refine(&path)), Event::Finished { .. }), "it is open where it was");
+    last(Request::OpenPack(PackSource::Embedded));
+    use DeviceChoice::{Cpu, Metal, Vulkan};
+    assert_eq!(*asked.lock().unwrap(), [Cpu, Metal, Vulkan, Metal]);
+}
+
+#[test]
+fn a_machine_that_cannot_be_reached_at_the_start_is_done_without() {
+    let home = DeviceChoice::Remote("workstation".parse().unwrap());
+    let (worker, asked) = travelling(home);
+    let job = worker.send(Request::OpenPack(PackSource::Embedded));
+    let events = until_end(&worker, job);
+    assert!(events.iter().any(|event| matches!(event, Event::PackOpened { .. })), "{events:?}");
+    let Some(Event::Failed { reason, .. }) = events.last() else { panic!("{events:?}") };
+    assert!(reason.starts_with("no ws://workstation:7431 here; meanwhile"), "{reason}");
+    let job = worker.send(refine(&start().then(vec![1; 4], 0)));
+    assert!(matches!(until_end(&worker, job).last(), Some(Event::Finished { .. })));
+    assert_eq!(*asked.lock().unwrap(), [home, DeviceChoice::Auto]);
 }

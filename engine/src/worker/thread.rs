@@ -11,13 +11,17 @@ use super::eta::Eta;
 use super::queue::{Job, Queue};
 use super::{Event, Progress, Request};
 use crate::eval::{self, EvalError};
+use crate::gpu::DeviceChoice;
 use crate::pack::PackSource;
+use crate::remote;
 use crate::rollout::{
-    ClipCache, ClipKey, ClipQuality, ClipStore, Models, NewClip, RunError, Runner, Stage, Watch,
+    ClipCache, ClipKey, ClipQuality, ClipStore, Models, NewClip, PackSummary, RunError, Runner,
+    Stage, Watch,
 };
 
-/// Opens packs on the worker's thread and device; an error is one sentence for people.
-pub type Opener = dyn FnMut(&PackSource) -> Result<Box<dyn Models>, String>;
+/// Opens packs on the worker's thread, on the device that is named; an error is one sentence for
+/// people.
+pub type Opener = dyn FnMut(&PackSource, DeviceChoice) -> Result<Box<dyn Models>, String>;
 
 /// Called once on every new thread, so that a thread started after a panic begins with a fresh device.
 pub type MakeOpener = dyn Fn() -> Box<Opener> + Send + Sync;
@@ -25,8 +29,15 @@ pub type MakeOpener = dyn Fn() -> Box<Opener> + Send + Sync;
 /// Previews decoded while a clip is sampled; each costs a whole decode.
 const PREVIEWS_PER_CLIP: usize = 3;
 
-fn run(queue: &Queue, make_opener: &MakeOpener, store: ClipStore, cache: Option<Arc<ClipCache>>) {
-    let mut desk = Desk { opener: make_opener(), store, cache, runner: None };
+fn run(
+    queue: &Queue,
+    home: DeviceChoice,
+    make_opener: &MakeOpener,
+    store: ClipStore,
+    cache: Option<Arc<ClipCache>>,
+) {
+    let opener = make_opener();
+    let mut desk = Desk { opener, device: home, home, store, cache, source: None, runner: None };
     while let Some(job) = queue.next() {
         let outcome = catch_unwind(AssertUnwindSafe(|| desk.work(&job, queue)));
         match outcome {
@@ -37,7 +48,15 @@ fn run(queue: &Queue, make_opener: &MakeOpener, store: ClipStore, cache: Option<
                 }
             }
             Err(panic) => {
-                queue.die(said(&*panic));
+                let reason = match desk.come_home(&job, queue) {
+                    Some(Ok(reason)) => {
+                        queue.finish(&job, Event::Failed { job: job.id, reason });
+                        continue;
+                    }
+                    Some(Err(reason)) => reason,
+                    None => said(&*panic),
+                };
+                queue.die(reason);
                 // Taking apart what the panic left may panic as well; that news is of no use.
                 catch_unwind(AssertUnwindSafe(|| drop(desk))).ok();
                 return;
@@ -71,8 +90,14 @@ impl From<EvalError> for Refusal {
 /// What the thread works with.
 struct Desk {
     opener: Box<Opener>,
+    /// Where packs are opened.
+    device: DeviceChoice,
+    /// Where the thread began.
+    home: DeviceChoice,
     store: ClipStore,
     cache: Option<Arc<ClipCache>>,
+    /// The pack that is open.
+    source: Option<PackSource>,
     runner: Option<Runner>,
 }
 
@@ -100,7 +125,11 @@ impl Desk {
         let id = job.id;
         let runner = self.runner.as_ref().ok_or(Refusal::NoPack);
         match &job.request {
-            Request::OpenPack(source) => self.open(source, reporter)?,
+            Request::OpenPack(source) => self.open(source.clone(), self.device, reporter)?,
+            Request::Move(device) => {
+                let source = self.source.clone().ok_or(Refusal::NoPack)?;
+                self.open(source, *device, reporter)?;
+            }
             Request::Extend { path, parent, fixed, origin, sampling } => {
                 let runner = runner?;
                 let predictions = runner.predict(path, fixed, sampling, reporter)?;
@@ -136,15 +165,69 @@ impl Desk {
         Ok(())
     }
 
-    /// Opens a pack; when it is refused, the one that was open stays.
-    fn open(&mut self, source: &PackSource, reporter: &mut Reporter<'_>) -> Result<(), Refusal> {
+    /// Opens a pack; when it is refused, the one that was open stays, and where it was.
+    fn open(
+        &mut self,
+        source: PackSource,
+        device: DeviceChoice,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<(), Refusal> {
         reporter.begin(Stage::ReadingWeights, 1)?;
-        let models = (self.opener)(source).map_err(Refusal::Said)?;
+        let opened = self.install(source.clone(), device).map_err(|reason| {
+            if self.runner.is_some() || !device.is_remote() {
+                return reason;
+            }
+            match self.install_here(source) {
+                Ok(pack) => {
+                    let here = pack.device.clone();
+                    reporter.say(Event::PackOpened { job: reporter.job.id, pack });
+                    format!("{reason}; meanwhile {here} computes")
+                }
+                Err(_) => reason,
+            }
+        });
+        let pack = opened.map_err(Refusal::Said)?;
+        reporter.say(Event::PackOpened { job: reporter.job.id, pack });
+        Ok(())
+    }
+
+    /// The pack on this machine, whatever the thread began on.
+    fn install_here(&mut self, source: PackSource) -> Result<Arc<PackSummary>, String> {
+        let home = if self.home.is_remote() { DeviceChoice::Auto } else { self.home };
+        self.install(source, home)
+    }
+
+    fn install(
+        &mut self,
+        source: PackSource,
+        device: DeviceChoice,
+    ) -> Result<Arc<PackSummary>, String> {
+        let models = (self.opener)(&source, device)?;
         let pack = models.pack().clone();
         let runner = Runner::new(models, self.store.clone(), PREVIEWS_PER_CLIP);
         self.runner = Some(runner.keeping(self.cache.clone()));
-        reporter.say(Event::PackOpened { job: reporter.job.id, pack });
-        Ok(())
+        (self.source, self.device) = (Some(source), device);
+        Ok(pack)
+    }
+
+    /// Where `job` ended because the connection to another machine is gone: goes on with the pack on
+    /// this one and says so in a sentence, or why it cannot. `None` where that was not the reason.
+    fn come_home(&mut self, job: &Job, queue: &Queue) -> Option<Result<String, String>> {
+        let lost = remote::lost().filter(|_| self.device.is_remote())?;
+        let runner = self.runner.take();
+        // Letting go of what is out of reach may panic as well.
+        catch_unwind(AssertUnwindSafe(|| drop(runner))).ok();
+        let source = match (self.source.clone(), &job.request) {
+            (_, Request::OpenPack(source)) => source.clone(),
+            (Some(source), _) => source,
+            (None, _) => return None,
+        };
+        let came = self.install_here(source).map(|pack| {
+            let device = pack.device.clone();
+            queue.announce(Event::PackOpened { job: job.id, pack });
+            format!("the connection to {lost} was lost, and only the running work with it; {device} goes on")
+        });
+        Some(came.map_err(|error| format!("the connection to {lost} was lost, and {error}")))
     }
 }
 
@@ -214,6 +297,7 @@ pub(super) struct Running {
 impl Running {
     pub fn start(
         queue: Arc<Queue>,
+        home: DeviceChoice,
         make_opener: Arc<MakeOpener>,
         store: ClipStore,
         cache: Option<Arc<ClipCache>>,
@@ -224,7 +308,7 @@ impl Running {
             .spawn(move || {
                 // Dropped when the thread ends, which the receiver notices.
                 let _ending = ending;
-                run(&queue, &*make_opener, store, cache);
+                run(&queue, home, &*make_opener, store, cache);
             })
             .expect("a thread can be started");
         Self { handle, ended }
