@@ -261,7 +261,7 @@ fn without_the_memory_to_refine_there_is_coarse_video_and_the_reason() {
 fn the_device_is_verified_from_the_menu() {
     let script = Shared::default();
     let mut harness = open(&script, options());
-    harness.get_by_label("Help").click();
+    harness.get_by_label("Device").click();
     harness.run_steps(2);
     harness.get_by_label_contains("Verify device").click();
     harness.run_steps(4);
@@ -273,7 +273,7 @@ fn the_device_is_verified_from_the_menu() {
     assert!(harness.state().model().verified.is_none());
 
     script.borrow_mut().mute_predictions = true;
-    harness.get_by_label("Help").click();
+    harness.get_by_label("Device").click();
     harness.run_steps(2);
     harness.get_by_label_contains("Verify device").click();
     harness.run_steps(4);

@@ -24,7 +24,7 @@ pub struct Networks {
     pub negative: Option<Tensor<3>>,
     pub device: Device,
     /// Those of transformer and control branch; the others are in single precision, see
-    /// [`Chosen`](crate::gpu::Chosen).
+    /// [`Chosen`].
     pub numbers: Numbers,
 }
 

@@ -143,10 +143,10 @@ impl Weights {
         self.tensors.extend(other.tensors);
     }
 
-    /// Puts these weights into a network in single precision, see [`load`].
+    /// Puts these weights into a network in single precision, see [`load()`].
     ///
     /// # Errors
-    /// As [`load`].
+    /// As [`load()`].
     pub fn load_into<M: Module>(&self, module: M, keys: &KeyTable) -> Result<M, WeightsError> {
         load(self, module, keys, Precision::F32)
     }
