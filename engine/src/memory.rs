@@ -133,10 +133,12 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_peak_follows_what_is_taken() {
-        let before = resident().unwrap();
+    fn what_is_taken_counts() {
+        // Other tests take and give back at the same time, so differences say nothing.
         let taken = vec![1_u8; 64 << 20];
-        assert!(peak().unwrap() >= before + (taken.len() as u64) / 2);
+        let bytes = std::hint::black_box(&taken).len() as u64;
+        assert!(resident().unwrap() >= bytes);
+        assert!(peak().unwrap() >= bytes);
         assert!(available().unwrap() <= total().unwrap());
     }
 }

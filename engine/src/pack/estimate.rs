@@ -12,6 +12,7 @@ use super::Manifest;
 use crate::dldm::DldmConfig;
 use crate::media::FrameSize;
 use crate::memory::{self, human};
+use crate::vdm::schedule::Beginning;
 use crate::vdm::{DitConfig, MAX_SCORES, VdmConfig, VideoVaeConfig};
 use crate::weights::Numbers;
 
@@ -154,8 +155,13 @@ impl Estimate {
             let sampling = if job.previews { decoding } else { 0 };
             let sampling = sampling.max(sizes.denoise(vdm));
             let loading = LOADING_TENSORS * diffusion.largest as usize;
+            // What sampling begins with is decoded, to see what the autoencoder loses of it.
+            let encoding = match vdm.beginning {
+                Beginning::Noise => sizes.encode(&vdm.vae),
+                Beginning::Coarse => sizes.encode(&vdm.vae).max(decoding),
+            };
             stages.extend([
-                StageMemory::new("encoding", sizes.encode(&vdm.vae)),
+                StageMemory::new("encoding", encoding),
                 StageMemory { samples: true, ..StageMemory::new("loading to sample", loading) },
                 StageMemory { samples: true, ..StageMemory::new("denoising", sampling) },
                 StageMemory::new("decoding", decoding),
