@@ -96,7 +96,7 @@ pub enum Beginning {
     /// Noise alone, as the release.
     #[default]
     Noise,
-    /// The starting frame, changed as the coarse video changes, under that noise: the straight path
+    /// The starting frame, changed as the coarse video changes, under little noise: the straight path
     /// to the clean video then leads away from it, and training knows that path. A small model need
     /// not lay out the scene, and its highest noise level can be low.
     Coarse,
