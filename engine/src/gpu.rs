@@ -139,6 +139,8 @@ pub struct Chosen {
     pub half_card: bool,
     /// For people: adapter, interface and driver.
     pub description: String,
+    /// Another machine's.
+    pub elsewhere: bool,
     /// Kernels are compiled when they first run, which can take longer than the work itself.
     pub compiles: bool,
 }
@@ -250,7 +252,8 @@ fn cpu() -> Chosen {
 }
 
 fn processor(device: Device, description: String) -> Chosen {
-    Chosen { device, numbers: Numbers::default(), half_card: false, description, compiles: false }
+    let numbers = Numbers::default();
+    Chosen { device, numbers, half_card: false, description, elsewhere: false, compiles: false }
 }
 
 #[cfg(not(feature = "gpu"))]
@@ -360,7 +363,8 @@ mod with_wgpu {
             .init()
             .map_err(|error| refused(error.to_string()))?;
         let half_card = half && info.device_type != DeviceType::Cpu;
-        Ok(Chosen { device, numbers: Numbers::default(), half_card, description, compiles: true })
+        let numbers = Numbers::default();
+        Ok(Chosen { device, numbers, half_card, description, elsewhere: false, compiles: true })
     }
 }
 

@@ -133,7 +133,7 @@ impl Model {
 
     /// Whether another machine computes.
     pub fn is_elsewhere(&self) -> bool {
-        self.pack().is_some_and(|pack| pack.device.contains(remote::SCHEME))
+        self.pack().is_some_and(|pack| pack.elsewhere)
     }
 
     /// Whether what `command` switches is on.

@@ -123,6 +123,7 @@ pub fn pack() -> PackSummary {
         clips_per_task: vec![7, 5],
         sampling: Sampling { temperature: 0.8, seed: 7, refine_steps: 35, guidance: 1.0 },
         device: "Test device (software)".to_owned(),
+        elsewhere: false,
         has_policy: true,
         max_clips: 7,
         has_refiner: true,

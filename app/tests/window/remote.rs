@@ -16,6 +16,10 @@ use crate::flow::{open, place, press, started};
 
 const ELSEWHERE: &str = "another machine, ws://workstation:7431";
 
+fn elsewhere() -> PackSummary {
+    PackSummary { device: ELSEWHERE.to_owned(), elsewhere: true, ..pack() }
+}
+
 fn fill(harness: &mut Harness<'_, Studio>, label: &str, text: &str) {
     harness.get_by_label(label).focus();
     harness.run_steps(1);
@@ -36,7 +40,7 @@ fn the_dialog_connects_and_the_badge_says_where_and_the_menu_brings_it_home() {
     let mut harness = started(&script);
     press(&mut harness, Key::N);
     let before = place(&harness);
-    script.borrow_mut().pack = PackSummary { device: ELSEWHERE.to_owned(), ..pack() };
+    script.borrow_mut().pack = elsewhere();
     harness.state_mut().model_mut().view.overlay = Overlay::Remote;
     harness.run_steps(2);
     fill(&mut harness, "Address", "workstation");
@@ -81,7 +85,7 @@ fn what_is_no_address_is_said_and_nothing_is_asked() {
 #[test]
 fn a_lost_connection_is_said_and_the_rollout_goes_on() {
     let script = Shared::default();
-    script.borrow_mut().pack = PackSummary { device: ELSEWHERE.to_owned(), ..pack() };
+    script.borrow_mut().pack = elsewhere();
     let mut harness = started(&script);
     press(&mut harness, Key::N);
     let before = place(&harness);

@@ -8,7 +8,7 @@ use burn::tensor::{Distribution, Tensor};
 use serde::Serialize;
 
 use super::arithmetic::{self, Positions};
-use super::attention::{Scores, computes_in_own_memory};
+use super::scores::{Scores, computes_in_own_memory};
 use super::speed::{Working, wait};
 use super::{EvalError, unseen};
 use crate::flop::of_convolutions;
@@ -56,6 +56,14 @@ impl Cost {
     fn in_clip(&self) -> f64 {
         self.seconds * self.times as f64
     }
+
+    /// TFLOP/s for people; nothing where the clock saw no time pass.
+    fn rate(&self) -> String {
+        if self.seconds == 0.0 {
+            return String::new();
+        }
+        format!("{:.3}", self.flop / self.seconds / 1e12)
+    }
 }
 
 impl ClipCost {
@@ -82,10 +90,10 @@ impl fmt::Display for ClipCost {
                 (human(working.measured), human(working.estimated))
             });
             let line = format!(
-                "  {:width$}  {:>9}  {:>8.3}  {:>7}  {:>5.1}%  {measured:>9}  {estimated:>9}  {}",
+                "  {:width$}  {:>9}  {:>8}  {:>7}  {:>5.1}%  {measured:>9}  {estimated:>9}  {}",
                 cost.name,
                 duration(cost.seconds),
-                cost.flop / cost.seconds / 1e12,
+                cost.rate(),
                 format!("x {}", cost.times),
                 100.0 * cost.in_clip() / clip,
                 cost.path,
@@ -404,6 +412,7 @@ mod tests {
             costs: vec![cost("decoder", 50.0, 1e14, 3), cost("block", 0.5, 1e12, 100)],
         };
         assert_eq!(table.clip_seconds(), 200.0);
+        assert_eq!(cost("no time at all", 0.0, 1e9, 1).rate(), "");
         let text = table.to_string();
         let lines: Vec<Vec<&str>> =
             text.lines().map(|line| line.split_whitespace().collect()).collect();

@@ -4,24 +4,24 @@
 //! reach.
 
 mod arithmetic;
-mod attention;
 mod codes;
 mod full;
 mod policy;
 mod refined;
 mod rollouts;
+mod scores;
 mod speed;
 mod table;
 mod verify;
 
 use burn::tensor::Tensor;
 
-pub use attention::Scores;
 pub use codes::codes;
 pub use full::{ClipCost, Cost, full};
 pub use policy::policy;
 pub use refined::{Refined, refined};
 pub use rollouts::{Rollouts, Survival, rollouts};
+pub use scores::Scores;
 pub use speed::{DeviceSpeed, NetworkSpeed, Speed, speed};
 pub use table::{Floor, Row, Table, Unit};
 pub use verify::{Verified, VerifyWatch, verify};

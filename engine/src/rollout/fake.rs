@@ -57,6 +57,7 @@ impl FakeModels {
             clips_per_task: vec![7],
             sampling: Sampling { temperature: 1.0, seed: 0, refine_steps: 8, guidance: 1.0 },
             device: "none".to_owned(),
+            elsewhere: false,
             has_policy: true,
             max_clips: 7,
             has_refiner: true,

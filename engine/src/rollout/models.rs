@@ -35,6 +35,8 @@ pub struct PackSummary {
     pub sampling: Sampling,
     /// What computes, in words: adapter, interface, driver.
     pub device: String,
+    /// Whether that is another machine.
+    pub elsewhere: bool,
     pub has_policy: bool,
     /// The longest rollout the policy can predict, clips.
     pub max_clips: usize,

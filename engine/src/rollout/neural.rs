@@ -33,7 +33,8 @@ impl PackModels {
     pub fn load(pack: &Pack, chosen: &Chosen, residence: Residence) -> Result<Self, PackError> {
         let networks = pack.load_on(chosen, residence)?;
         let known = PackSummary::of(pack, chosen.description.clone())?;
-        let summary = Arc::new(PackSummary { has_refiner: networks.vdm.is_some(), ..known });
+        let (has_refiner, elsewhere) = (networks.vdm.is_some(), chosen.elsewhere);
+        let summary = Arc::new(PackSummary { has_refiner, elsewhere, ..known });
         let (pack, top_p) = (pack.clone(), pack.manifest.sampler.top_p);
         Ok(Self { networks, pack, residence, summary, top_p, chosen: chosen.clone() })
     }
@@ -100,6 +101,7 @@ impl PackSummary {
                 guidance: sampler.guidance,
             },
             device,
+            elsewhere: false,
             has_policy: planner.is_some(),
             max_clips: planner.map_or(0, |p| p.max_codes() / manifest.codes_per_clip()),
             has_refiner: manifest.vdm.is_some(),

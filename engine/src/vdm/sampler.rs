@@ -388,6 +388,21 @@ mod tests {
     }
 
     #[test]
+    fn a_painter_that_changes_nothing_gives_the_very_frame() {
+        let device = Device::flex();
+        let vdm = tiny().init(&device);
+        let frame = random([1, 3, 1, 32, 48], &device).clamp(-1.0, 1.0);
+        let coarse = random([1, 3, 1, 16, 24], &device).expand([1, 3, 9, 16, 24]);
+        let from = vdm.conditioning(frame.clone(), coarse, random([1, 4, 8], &device));
+        let ground = from.ground.as_ref().expect("the small model begins with the coarse video");
+        let latents = ground.latents.clone();
+        let on_step = |_, _| ControlFlow::Continue(());
+        let video = vdm.decode_watched(latents, &from, on_step).expect("not stopped");
+        let difference = (video - frame).abs().max().into_scalar::<f32>();
+        assert!(difference < 1e-4, "nothing moves: {difference}");
+    }
+
+    #[test]
     fn a_break_ends_sampling_at_once() {
         let device = Device::flex();
         let vdm = tiny().init(&device);
