@@ -24,7 +24,7 @@ const KEY_CHANNELS: usize = 32;
 /// Channels that say where in the frame a key lies.
 const PLACE_CHANNELS: usize = 6;
 /// Pixels of the frame along an edge whose mean is one colour to pick.
-const COLOUR_EDGE: usize = 2;
+pub const COLOUR_EDGE: usize = 2;
 const IMAGE_CHANNELS: usize = 3;
 
 /// What a decoder lays its paint over the first frame with.
@@ -46,44 +46,42 @@ impl Cover {
         faint: impl Fn(usize) -> FactorizedConv,
         device: &Device,
     ) -> Self {
+        let parts = patch_size / COLOUR_EDGE;
         let key_in = CausalConv3dConfig {
             stride: COLOUR_EDGE,
             ..CausalConv3dConfig::new(IMAGE_CHANNELS + PLACE_CHANNELS, KEY_CHANNELS, [1, 3, 3])
         };
         Self {
             mask: faint(patch_size.pow(3)),
-            query: pointwise_conv(channels, KEY_CHANNELS, device),
+            query: pointwise_conv(channels, parts * parts * KEY_CHANNELS, device),
             key_in: key_in.init(device),
             key_out: pointwise_conv(KEY_CHANNELS, KEY_CHANNELS, device),
             strength: Initializer::Ones.init([1], device),
         }
     }
 
-    /// The video of `paint` laid over `frame`.
+    /// The video of `paint` laid over `frame`, and the colours picked for it.
     ///
     /// # Shapes
     /// - frame: `[batch, 3, 1, height, width]`, features: `[batch, step, channel, cell, cell]`
-    /// - paint and result: `[batch, 3, frame, height, width]`
+    /// - paint and the video: `[batch, 3, frame, height, width]`
+    /// - colours: `[batch, 3, step, height / 2, width / 2]`, one for 2x2 pixels
     pub fn lay(
         &self,
         frame: Tensor<5>,
         features: Tensor<5>,
         paint: Tensor<5>,
         patcher: &HaarPatcher,
-    ) -> Tensor<5> {
+    ) -> (Tensor<5>, Tensor<5>) {
         let mask = run_factorized(&self.mask, features.clone());
         let mask = sigmoid(patcher.unpatch(mask) - MASK_BIAS);
         let picked = self.pick(&frame, features);
-        let [batch, steps, channels, rows, columns] = picked.dims();
-        let details = [batch, steps, channels * (patcher.bands() - 1), rows, columns];
-        let details = Tensor::zeros(details, &picked.device());
-        let colour = patcher.unpatch(Tensor::cat(vec![picked, details], 2));
+        let colour = spread(&picked, patcher.patch_size(), paint.dims());
         let strength = self.strength.val().unsqueeze_dims(&[0, 1, 2, 3]);
-        frame * (-mask.clone() + 1.0) + mask * colour * strength + paint
+        (frame * (-mask.clone() + 1.0) + mask * colour * strength + paint, picked)
     }
 
-    /// The colour of `frame` that each cell of the features asks for,
-    /// `[batch, step, 3, cell, cell]`.
+    /// The colours of `frame` that the features ask for, as [`Cover::lay`] gives them.
     fn pick(&self, frame: &Tensor<5>, features: Tensor<5>) -> Tensor<5> {
         let [batch, channels, _, height, width] = frame.dims();
         let placed = Tensor::cat(vec![frame.clone(), places(batch, height, width, frame)], 1);
@@ -99,14 +97,33 @@ impl Cover {
         let colours: Tensor<3> = colours.reshape([batch, channels, count]);
 
         let queries = self.query.forward(features);
-        let [_, steps, _, rows, columns] = queries.dims();
-        let queries = queries.permute([0, 1, 3, 4, 2]);
-        let queries: Tensor<3> = queries.reshape([batch, steps * rows * columns, KEY_CHANNELS]);
+        let [_, steps, asked, rows, columns] = queries.dims();
+        // Each cell asks for the colours of its parts, row by row.
+        let parts = (asked / KEY_CHANNELS).isqrt();
+        let queries: Tensor<7> =
+            queries.reshape([batch, steps, parts, parts, KEY_CHANNELS, rows, columns]);
+        let queries = queries.permute([0, 1, 5, 2, 6, 3, 4]);
+        let queries: Tensor<3> =
+            queries.reshape([batch, steps * rows * columns * parts * parts, KEY_CHANNELS]);
         let scores = queries.matmul(keys) / (KEY_CHANNELS as f32).sqrt();
         let picked = softmax(scores, 2).matmul(colours.swap_dims(1, 2));
-        let picked: Tensor<5> = picked.reshape([batch, steps, rows, columns, channels]);
-        picked.permute([0, 1, 4, 2, 3])
+        let picked: Tensor<5> =
+            picked.reshape([batch, steps, rows * parts, columns * parts, channels]);
+        picked.permute([0, 4, 1, 2, 3])
     }
+}
+
+/// Colours held over the pixels and the frames of their step, in a video of these dimensions, whose
+/// first frame is a step of its own.
+fn spread(picked: &Tensor<5>, frames_per_step: usize, video: [usize; 5]) -> Tensor<5> {
+    let [batch, channels, steps, rows, columns] = picked.dims();
+    let [_, _, frames, height, width] = video;
+    let (held, edge) = (frames_per_step, COLOUR_EDGE);
+    let colour: Tensor<8> =
+        picked.clone().reshape([batch, channels, steps, 1, rows, 1, columns, 1]);
+    let colour = colour.expand([batch, channels, steps, held, rows, edge, columns, edge]);
+    let colour: Tensor<5> = colour.reshape([batch, channels, steps * held, height, width]);
+    colour.narrow(2, held - 1, frames)
 }
 
 /// Where every pixel lies, from -1 to 1 and around a circle, `[batch, 6, 1, height, width]`.
@@ -137,8 +154,39 @@ mod tests {
         let colours = Tensor::<5>::from_data(colours, &device);
         let frame = colours.clone().expand([2, 3, 1, 16, 24]);
         let picked = cover.pick(&frame, features);
-        assert_eq!(picked.dims(), [2, 3, 3, 4, 6]);
-        let error = (picked - colours.swap_dims(1, 2)).abs().max().into_scalar::<f32>();
+        assert_eq!(picked.dims(), [2, 3, 3, 8, 12]);
+        let error = (picked - colours).abs().max().into_scalar::<f32>();
         assert!(error < 1e-5, "{error}");
+    }
+
+    #[test]
+    fn a_cell_asks_for_the_colours_of_its_own_parts() {
+        let device = Device::flex();
+        let faint = |out| super::super::conv::factorized_conv(6, out, &device);
+        let cover = Cover::new(6, 4, faint, &device);
+        let frame = Tensor::random([1, 3, 1, 16, 24], Distribution::Uniform(-1.0, 1.0), &device);
+        let silent = Tensor::<5>::zeros([1, 2, 6, 4, 6], &device);
+        let asking = Tensor::ones([1, 1, 6, 1, 1], &device) * 5.0;
+        let asks = silent.clone().slice_assign([0..1, 1..2, 0..6, 2..3, 3..4], asking);
+        let change = (cover.pick(&frame, asks) - cover.pick(&frame, silent)).abs();
+        let own = change.clone().slice([0..1, 0..3, 1..2, 4..6, 6..8]);
+        assert!(own.clone().max_dim(1).min().into_scalar::<f32>() > 1e-5);
+        let all: f32 = change.sum().into_scalar();
+        let own: f32 = own.sum().into_scalar();
+        assert!((all - own).abs() < 1e-5 * all, "{all} {own}");
+    }
+
+    #[test]
+    fn colours_are_held_over_their_pixels_and_the_frames_of_their_step() {
+        let device = Device::flex();
+        let values: Vec<f32> = (0..3 * 2 * 3).map(|i| i as f32).collect();
+        let picked = Tensor::<5>::from_data(TensorData::new(values, [1, 1, 3, 2, 3]), &device);
+        let video = spread(&picked, 4, [1, 1, 9, 4, 6]);
+        let values: Vec<f32> = video.into_data().try_into_vec().expect("floats");
+        for (i, value) in values.iter().enumerate() {
+            let (frame, row, column) = (i / 24, i / 6 % 4, i % 6);
+            let expected = frame.div_ceil(4) * 6 + row / 2 * 3 + column / 2;
+            assert_eq!(*value, expected as f32, "frame {frame}, row {row}, column {column}");
+        }
     }
 }

@@ -90,6 +90,15 @@ impl Places {
     }
 }
 
+/// What a decoder makes of codes.
+pub struct Painted {
+    /// `[batch, 3, frame, height, width]`
+    pub video: Tensor<5>,
+    /// The colours it picked from the first frame, where it paints over that: see
+    /// [`super::TrainOutput::picked`].
+    pub picked: Option<Tensor<5>>,
+}
+
 /// The decoder of a [`super::Dldm`].
 #[derive(Module, Debug)]
 pub struct Decoder {
@@ -171,13 +180,12 @@ impl Decoder {
     /// - tokens: `[batch, token, z channel, 1, 1]`
     /// - frame: `[batch, 3, 1, height, width]`, the first one; only looked at, and then needed,
     ///   where the decoder paints over it
-    /// - result: `[batch, 3, frame, height, width]`
     pub fn forward(
         &self,
         features: Tensor<5>,
         tokens: Tensor<5>,
         frame: Option<Tensor<5>>,
-    ) -> Tensor<5> {
+    ) -> Painted {
         let steps = tokens.dims()[1] / self.num_queries + 1;
         self.continue_from(features.narrow(1, 0, 1).repeat_dim(1, steps), tokens, frame)
     }
@@ -191,7 +199,7 @@ impl Decoder {
         state: Tensor<5>,
         tokens: Tensor<5>,
         frame: Option<Tensor<5>>,
-    ) -> Tensor<5> {
+    ) -> Painted {
         let context = run_factorized(&self.conv_in, tokens);
         let [batch, num_tokens, width, _, _] = context.dims();
         let context: Tensor<3> = context.reshape([batch, num_tokens, width]);
@@ -218,9 +226,10 @@ impl Decoder {
                 let frame = frame.expect(
                     "this model paints over the first frame: use decode_from_frame, not decode",
                 );
-                cover.lay(frame, x, paint, &self.patcher)
+                let (video, picked) = cover.lay(frame, x, paint, &self.patcher);
+                Painted { video, picked: Some(picked) }
             }
-            None => paint,
+            None => Painted { video: paint, picked: None },
         }
     }
 }

@@ -30,6 +30,7 @@ mod tokenizer;
 use crate::weights::KeyTable;
 
 pub use config::DldmConfig;
+pub(crate) use cover::COLOUR_EDGE;
 pub use qformer::QFormerKind;
 pub use quantizer::{Fsq, Quantized};
 pub use tokenizer::{Dldm, Encoded, TrainOutput};

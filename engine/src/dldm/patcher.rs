@@ -19,9 +19,9 @@ impl HaarPatcher {
         Self { patch_size }
     }
 
-    /// Bands a channel; the first holds means.
-    pub fn bands(&self) -> usize {
-        self.patch_size.pow(3)
+    /// Pixels along each edge of a patch, and frames.
+    pub fn patch_size(&self) -> usize {
+        self.patch_size
     }
 
     /// Wavelet coefficients of a video whose first frame stands for `patch_size` equal ones.

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Int, Tensor};
 
 use super::config::DldmConfig;
 use super::conv::{CausalConv3d, pointwise_conv};
-use super::decoder::Decoder;
+use super::decoder::{Decoder, Painted};
 use super::encoder::Encoder;
 use super::quantizer::{Fsq, Quantized};
 use super::resnet::ResnetBlock;
@@ -33,6 +33,9 @@ pub struct TrainOutput {
     pub indices: Tensor<2, Int>,
     /// `[batch, 3, frame, height, width]`
     pub recon: Tensor<5>,
+    /// Where the decoder paints over the first frame, the colours it picked from it, one a step
+    /// and 2x2 pixels: `[batch, 3, step, height / 2, width / 2]`.
+    pub picked: Option<Tensor<5>>,
 }
 
 /// The latent dynamics model: codes say what changes between latent steps, the first frame's
@@ -119,7 +122,7 @@ impl Dldm {
     /// When the network paints over the first frame: it then needs that frame, see
     /// [`Dldm::decode_from_frame`].
     pub fn decode(&self, features: Tensor<5>, codes: Tensor<3>) -> Tensor<5> {
-        self.decode_output(features.swap_dims(1, 2), codes, None)
+        self.decode_output(features.swap_dims(1, 2), codes, None).video
     }
 
     /// The video that codes make of a scene, given by its first frame.
@@ -129,7 +132,7 @@ impl Dldm {
     /// - result: as in [`Dldm::decode`]
     pub fn decode_from_frame(&self, frame: Tensor<5>, codes: Tensor<3>) -> Tensor<5> {
         let features = self.encoder.features(frame.clone());
-        self.decode_output(features, codes, Some(frame))
+        self.decode_output(features, codes, Some(frame)).video
     }
 
     /// Tokens for the cross-attention of the diffusion model.
@@ -186,8 +189,9 @@ impl Dldm {
             Some(start) => (start.clone(), self.encoder.features(start)),
             None => (frame, features.clone()),
         };
-        let recon = self.decode_output(scene, to_decoder(codes.clone()), Some(frame));
-        TrainOutput { features: features.swap_dims(1, 2), z, codes, indices, recon }
+        let Painted { video: recon, picked } =
+            self.decode_output(scene, to_decoder(codes.clone()), Some(frame));
+        TrainOutput { features: features.swap_dims(1, 2), z, codes, indices, recon, picked }
     }
 
     /// The video as a plain autoencoder sees it: every step's own features, and no codes.
@@ -200,7 +204,7 @@ impl Dldm {
         let [batch, steps, ..] = features.dims();
         let (dimensions, queries) = (self.fsq.dimensions(), self.decoder.num_queries());
         let silence = Tensor::zeros([batch, dimensions, (steps - 1) * queries], &features.device());
-        self.decoder.continue_from(features, self.code_tokens(silence), Some(frame))
+        self.decoder.continue_from(features, self.code_tokens(silence), Some(frame)).video
     }
 
     /// `[batch, step, channel, height, width]` to `[batch, dimension, token]`.
@@ -223,7 +227,7 @@ impl Dldm {
         features: Tensor<5>,
         codes: Tensor<3>,
         frame: Option<Tensor<5>>,
-    ) -> Tensor<5> {
+    ) -> Painted {
         self.decoder.forward(features, self.code_tokens(codes), frame)
     }
 }

@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::Manifest;
-use crate::dldm::DldmConfig;
+use crate::dldm::{COLOUR_EDGE, DldmConfig};
 use crate::media::FrameSize;
 use crate::memory::{self, human};
 use crate::vdm::schedule::Beginning;
@@ -22,6 +22,10 @@ const NUMBER: usize = size_of::<f32>();
 /// Inside the dLDM's widest residual block: input and sum, three frames stacked under a kernel, the
 /// same once more as the convolution wants it, what comes out, and a norm on the way.
 const DLDM_TENSORS: usize = 10;
+
+/// While colours are picked from the first frame: the scores of every colour for every place of a
+/// step, and what the softmax makes of them.
+const PICKING_TENSORS: usize = 2;
 
 /// Inside the widest residual block of the video autoencoder, for the rows that pass at a time: the
 /// shortcut, what every kernel frame makes of every frame (three times as much), the sum and its
@@ -331,7 +335,15 @@ impl Sizes<'_> {
 
     fn coarse(&self) -> usize {
         let steps = 1 + self.manifest.steps_per_clip();
-        DLDM_TENSORS * self.features(steps) + VIDEOS * self.video(self.manifest.coarse_size)
+        let features = DLDM_TENSORS * self.features(steps);
+        let picking = match self.manifest.dldm.covers_first_frame {
+            true => {
+                let colours = pixels(self.manifest.coarse_size) / COLOUR_EDGE.pow(2);
+                PICKING_TENSORS * steps * colours.pow(2) * NUMBER
+            }
+            false => 0,
+        };
+        features.max(picking) + VIDEOS * self.video(self.manifest.coarse_size)
     }
 
     /// One chunk of `frames` frames through the finest level of the video autoencoder, and what its

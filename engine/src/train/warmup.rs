@@ -133,6 +133,7 @@ pub fn train(
         let weight = moving_weight(&video, &start);
         let out = run.model.dldm.forward_train_from(start.clone(), video.clone());
         let motion_error = run.model.motion_error(out.codes.clone(), &video);
+        let picking = out.picked.clone().map(|picked| picking_error(picked, &video, &weight));
         let painted = if progress < AUTOENCODER_SHARE {
             run.model.dldm.autoencode(video.clone())
         } else {
@@ -147,9 +148,14 @@ pub fn train(
         let difference = painted - video;
         let error = if progress < SQUARED_SHARE { difference.square() } else { difference.abs() };
         let loss = (error * weight.clone()).mean() / weight.mean();
-        let measures = vec![("wrong_code_gap_db", gap), ("motion", scalar(&motion_error))];
         let fade = (1.0 - progress / MOTION_SHARE).max(0.0);
-        run.step(loss + motion_error * fade, measures)?;
+        let mut measures = vec![("wrong_code_gap_db", gap), ("motion", scalar(&motion_error))];
+        let mut loss = loss + motion_error * fade;
+        if let Some(picking) = picking {
+            measures.push(("picking", scalar(&picking)));
+            loss = loss + picking;
+        }
+        run.step(loss, measures)?;
     }
     Ok(run.finish()?.dldm)
 }
@@ -174,6 +180,34 @@ fn begin_with(first: Tensor<5>, ends: Option<Tensor<5>>, carried: &[bool]) -> Te
 /// `[batch, 3, time, height, width]` to `[batch, 1, time, height, width]`.
 pub fn moving_weight(video: &Tensor<5>, start: &Tensor<5>) -> Tensor<5> {
     moving(video, start) * MOVING_WEIGHT + 1.0
+}
+
+/// Absolute error of the colours picked from the first frame, where the picture moves. Judged
+/// through the video alone they were never learned: paint that tells warm from cold came first, and
+/// then little was left to gain.
+///
+/// # Shapes
+/// `picked` as [`crate::dldm::TrainOutput::picked`], `video` `[batch, 3, time, height, width]`,
+/// `weight` of [`moving_weight`]
+fn picking_error(picked: Tensor<5>, video: &Tensor<5>, weight: &Tensor<5>) -> Tensor<1> {
+    let [_, _, steps, rows, columns] = picked.dims();
+    let (wanted, moving) = (means(video, steps - 1, rows, columns), weight.clone() - 1.0);
+    let moving = means(&moving, steps - 1, rows, columns);
+    let error = (picked.narrow(2, 1, steps - 1) - wanted).abs().mean_dim(1) * moving.clone();
+    error.mean() / (moving.mean() + 1e-3)
+}
+
+/// Means over the cells of a grid, without the first frame.
+///
+/// # Shapes
+/// `[batch, channel, time, height, width]` to `[batch, channel, step, row, column]`
+fn means(video: &Tensor<5>, steps: usize, rows: usize, columns: usize) -> Tensor<5> {
+    let [batch, channels, time, height, width] = video.dims();
+    let video = video.clone().narrow(2, 1, time - 1);
+    let cubes = [steps, (time - 1) / steps, rows, height / rows, columns, width / columns];
+    let [t, dt, h, dh, w, dw] = cubes;
+    let cubes: Tensor<8> = video.reshape([batch, channels, t, dt, h, dh, w, dw]);
+    cubes.mean_dims(&[3, 5, 7]).reshape([batch, channels, steps, rows, columns])
 }
 
 /// 1 where a pixel differs from the frame the clip begins with in any channel, else 0.
@@ -209,6 +243,8 @@ fn wrong_code_gap(
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::TensorData;
+
     use super::*;
 
     #[test]
@@ -220,5 +256,30 @@ mod tests {
         assert_eq!(rows, [0.0, 1.0, 0.0]);
         let begun = begin_with(full(0.0), None, &[true; 3]);
         assert_eq!(begun.sum().into_scalar::<f32>(), 0.0, "nothing was painted yet");
+    }
+
+    #[test]
+    fn picked_colours_are_judged_where_the_picture_moves_and_nowhere_else() {
+        let device = Device::flex();
+        let start = Tensor::<5>::zeros([1, 3, 1, 4, 4], &device);
+        // One 2x2 corner turns red in the second of two steps.
+        let red = Tensor::<5>::ones([1, 1, 4, 2, 2], &device);
+        let still = Tensor::<5>::zeros([1, 3, 9, 4, 4], &device);
+        let video = still.slice_assign([0..1, 0..1, 5..9, 0..2, 2..4], red);
+        let weight = moving_weight(&video, &start);
+        let judged =
+            |picked: Tensor<5>| picking_error(picked, &video, &weight).into_scalar::<f32>();
+        let picked = |step: usize, row: usize, column: usize| {
+            let grey = Tensor::<5>::full([1, 3, 3, 2, 2], 0.5, &device);
+            let red = TensorData::new(vec![1.0_f32, 0.0, 0.0], [1, 3, 1, 1, 1]);
+            let at = [0..1, 0..3, step..step + 1, row..row + 1, column..column + 1];
+            grey.slice_assign(at, Tensor::from_data(red, &device))
+        };
+        let right = judged(picked(2, 0, 1));
+        assert!(right < 1e-6, "grey where nothing moves costs nothing: {right}");
+        for elsewhere in [picked(1, 0, 1), picked(2, 1, 0), picked(0, 0, 1)] {
+            let wrong = judged(elsewhere);
+            assert!((wrong - 0.5).abs() < 1e-3, "{wrong}");
+        }
     }
 }
