@@ -1,7 +1,10 @@
-//! An import of weights: how far it is, then what became of every file, and the pack to open.
+//! An import of weights: the question before anything is fetched, how far it is, then what became of every file, and the pack to open.
+
+use std::path::Path;
 
 use eframe::egui::{self, Align2, Area, Grid, Id, Label, Order, ScrollArea, Ui, vec2};
-use engine::import::Report;
+use engine::import::{ESTIMATE, Hub, PUBLISHED, Report};
+use engine::memory::human;
 
 use crate::studio::importer::ImportState;
 use crate::studio::model::{Action, Model};
@@ -25,6 +28,7 @@ pub fn show(model: &mut Model, ctx: &egui::Context) {
             modal_frame(&theme).show(ui, |ui| {
                 ui.set_width(WIDTH);
                 let title = match &import.state {
+                    ImportState::Asking { .. } => "Fetch the published weights?",
                     ImportState::Running { .. } => "Importing weights",
                     ImportState::Done(_) => "The weights are imported",
                 };
@@ -33,6 +37,7 @@ pub fn show(model: &mut Model, ctx: &egui::Context) {
                 ui.add(Label::new(place).truncate());
                 ui.add_space(4.0);
                 asked = match &import.state {
+                    ImportState::Asking { from, hub } => question(ui, &theme, from, hub),
                     ImportState::Running { progress, stopping } => {
                         let (stage, fraction) = match progress {
                             Some(at) => {
@@ -40,7 +45,13 @@ pub fn show(model: &mut Model, ctx: &egui::Context) {
                             }
                             None => ("Looking for files".to_owned(), 0.0),
                         };
-                        running(ui, &theme, &stage, fraction, *stopping)
+                        let fetches = progress.is_some_and(|at| at.stage.is_fetch());
+                        let words = match (stopping, fetches) {
+                            (false, _) => stage,
+                            (true, false) => "Stopping and removing what was written".to_owned(),
+                            (true, true) => "Stopping and keeping what came".to_owned(),
+                        };
+                        running(ui, &theme, &words, fraction, *stopping)
                     }
                     ImportState::Done(report) => done(ui, &theme, report),
                 };
@@ -49,21 +60,46 @@ pub fn show(model: &mut Model, ctx: &egui::Context) {
     model.actions.extend(asked);
 }
 
+fn question(ui: &mut Ui, theme: &Theme, from: &Path, hub: &Hub) -> Option<Action> {
+    for (repository, files) in PUBLISHED {
+        let files = theme.muted_text(format!("{repository}: {}", files.join(", ")));
+        ui.add(Label::new(files).wrap());
+    }
+    let (least, most) = (human(*ESTIMATE.start()), human(*ESTIMATE.end()));
+    let facts = [
+        ("Size", format!("{least} to {most}, estimated")),
+        ("Source", hub.endpoint().to_owned()),
+        ("Into", from.display().to_string()),
+    ];
+    table(ui, theme, facts);
+    ui.add_space(4.0);
+    ui.horizontal(|ui| {
+        let fetch =
+            KeyButton::new("Fetch", "").primary().label("Fetch the weights").show(ui, theme);
+        let close = KeyButton::new("Do not fetch", "").show(ui, theme);
+        if fetch.clicked() {
+            Some(Action::Fetch)
+        } else {
+            close.clicked().then_some(Action::CloseImport)
+        }
+    })
+    .inner
+}
+
 fn running(
     ui: &mut Ui,
     theme: &Theme,
-    stage: &str,
+    words: &str,
     fraction: f32,
     stopping: bool,
 ) -> Option<Action> {
-    let words = if stopping { "Stopping and removing what was written" } else { stage };
     ui.horizontal(|ui| {
         ui.label(theme.muted_text(words));
         if !stopping {
             ui.label(theme.mono_text(format!("{:.0} %", fraction * 100.0)));
         }
     });
-    progress_bar(ui, theme, WIDTH, fraction, stage);
+    progress_bar(ui, theme, WIDTH, fraction, words);
     ui.add_space(4.0);
     let button = KeyButton::new("Cancel", "").label("Cancel the import").enabled(!stopping);
     button.show(ui, theme).clicked().then_some(Action::StopImport)
@@ -78,16 +114,7 @@ fn done(ui: &mut Ui, theme: &Theme, report: &Report) -> Option<Action> {
         ("Ignored", format!("{} not needed, {} unknown", counted(ignored), unknown)),
         ("Missing", missing),
     ];
-    Grid::new(ui.scope_id().with("facts")).spacing(vec2(16.0, 4.0)).min_row_height(18.0).show(
-        ui,
-        |ui| {
-            for (name, fact) in facts {
-                ui.label(theme.muted_text(name));
-                ui.label(theme.strong_text(fact, 12.5));
-                ui.end_row();
-            }
-        },
-    );
+    table(ui, theme, facts);
     ui.separator();
     // An area is as high as before its contents grew: the list must not fit itself to that.
     let list = ScrollArea::vertical().min_scrolled_height(LIST).max_height(LIST);
@@ -108,6 +135,19 @@ fn done(ui: &mut Ui, theme: &Theme, report: &Report) -> Option<Action> {
         }
     })
     .inner
+}
+
+fn table(ui: &mut Ui, theme: &Theme, facts: [(&str, String); 3]) {
+    Grid::new(ui.scope_id().with("facts")).spacing(vec2(16.0, 4.0)).min_row_height(18.0).show(
+        ui,
+        |ui| {
+            for (name, fact) in facts {
+                ui.label(theme.muted_text(name));
+                ui.add(Label::new(theme.strong_text(fact, 12.5)).truncate());
+                ui.end_row();
+            }
+        },
+    );
 }
 
 fn counted(tensors: usize) -> String {
