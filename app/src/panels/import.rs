@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use eframe::egui::{self, Align2, Area, Grid, Id, Label, Order, ScrollArea, Ui, vec2};
-use engine::import::{ESTIMATE, Hub, PUBLISHED, Report};
+use engine::import::{ESTIMATE, Hub, PUBLISHED, Progress, Report};
 use engine::memory::human;
 
 use crate::studio::importer::ImportState;
@@ -39,19 +39,7 @@ pub fn show(model: &mut Model, ctx: &egui::Context) {
                 asked = match &import.state {
                     ImportState::Asking { from, hub } => question(ui, &theme, from, hub),
                     ImportState::Running { progress, stopping } => {
-                        let (stage, fraction) = match progress {
-                            Some(at) => {
-                                (at.stage.to_string(), at.done as f32 / at.total.max(1) as f32)
-                            }
-                            None => ("Looking for files".to_owned(), 0.0),
-                        };
-                        let fetches = progress.is_some_and(|at| at.stage.is_fetch());
-                        let words = match (stopping, fetches) {
-                            (false, _) => stage,
-                            (true, false) => "Stopping and removing what was written".to_owned(),
-                            (true, true) => "Stopping and keeping what came".to_owned(),
-                        };
-                        running(ui, &theme, &words, fraction, *stopping)
+                        running(ui, &theme, *progress, *stopping)
                     }
                     ImportState::Done(report) => done(ui, &theme, report),
                 };
@@ -89,17 +77,26 @@ fn question(ui: &mut Ui, theme: &Theme, from: &Path, hub: &Hub) -> Option<Action
 fn running(
     ui: &mut Ui,
     theme: &Theme,
-    words: &str,
-    fraction: f32,
+    progress: Option<Progress>,
     stopping: bool,
 ) -> Option<Action> {
+    let (stage, fraction) = match progress {
+        Some(at) => (at.stage.to_string(), at.done as f32 / at.total.max(1) as f32),
+        None => ("Looking for files".to_owned(), 0.0),
+    };
+    let is_fetch = progress.is_some_and(|at| at.stage.is_fetch());
+    let words = match (stopping, is_fetch) {
+        (false, _) => &stage,
+        (true, false) => "Stopping and removing what was written",
+        (true, true) => "Stopping and keeping what came",
+    };
     ui.horizontal(|ui| {
         ui.label(theme.muted_text(words));
         if !stopping {
             ui.label(theme.mono_text(format!("{:.0} %", fraction * 100.0)));
         }
     });
-    progress_bar(ui, theme, WIDTH, fraction, words);
+    progress_bar(ui, theme, WIDTH, fraction, &stage);
     ui.add_space(4.0);
     let button = KeyButton::new("Cancel", "").label("Cancel the import").enabled(!stopping);
     button.show(ui, theme).clicked().then_some(Action::StopImport)

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use eframe::egui::Key;
+use eframe::egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use engine::import::Hub;
@@ -185,7 +186,7 @@ fn a_fetch_stopped_in_the_window_keeps_what_came() {
         harness.run_steps(1);
     }
     harness.run_steps(2);
-    harness.get_by_label("Fetching VideoWorld2_dLDM_VAE.pt");
+    harness.get_by_role_and_label(Role::ProgressIndicator, "Fetching VideoWorld2_dLDM_VAE.pt");
     harness.get_by_label("Cancel the import").click();
     let asked = Instant::now();
     wait_until_ended(&mut harness);
