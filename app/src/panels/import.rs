@@ -1,4 +1,5 @@
-//! An import of weights: the question before anything is fetched, how far it is, then what became of every file, and the pack to open.
+//! An import of weights: the question before anything is fetched, how far it is, then what became
+//! of every file, and the pack to open.
 
 use std::path::Path;
 
@@ -54,12 +55,9 @@ fn question(ui: &mut Ui, theme: &Theme, from: &Path, hub: &Hub) -> Option<Action
         ui.add(Label::new(files).wrap());
     }
     let (least, most) = (human(*ESTIMATE.start()), human(*ESTIMATE.end()));
-    let facts = [
-        ("Size", format!("{least} to {most}, estimated")),
-        ("Source", hub.endpoint().to_owned()),
-        ("Into", from.display().to_string()),
-    ];
-    table(ui, theme, facts);
+    let (source, into) = (hub.endpoint(), from.display());
+    let what = format!("{least} to {most}, estimated, from {source} into {into}");
+    ui.add(Label::new(theme.strong_text(what, 12.5)).wrap());
     ui.add_space(4.0);
     ui.horizontal(|ui| {
         let fetch =
@@ -111,7 +109,16 @@ fn done(ui: &mut Ui, theme: &Theme, report: &Report) -> Option<Action> {
         ("Ignored", format!("{} not needed, {} unknown", counted(ignored), unknown)),
         ("Missing", missing),
     ];
-    table(ui, theme, facts);
+    Grid::new(ui.scope_id().with("facts")).spacing(vec2(16.0, 4.0)).min_row_height(18.0).show(
+        ui,
+        |ui| {
+            for (name, fact) in facts {
+                ui.label(theme.muted_text(name));
+                ui.label(theme.strong_text(fact, 12.5));
+                ui.end_row();
+            }
+        },
+    );
     ui.separator();
     // An area is as high as before its contents grew: the list must not fit itself to that.
     let list = ScrollArea::vertical().min_scrolled_height(LIST).max_height(LIST);
@@ -132,19 +139,6 @@ fn done(ui: &mut Ui, theme: &Theme, report: &Report) -> Option<Action> {
         }
     })
     .inner
-}
-
-fn table(ui: &mut Ui, theme: &Theme, facts: [(&str, String); 3]) {
-    Grid::new(ui.scope_id().with("facts")).spacing(vec2(16.0, 4.0)).min_row_height(18.0).show(
-        ui,
-        |ui| {
-            for (name, fact) in facts {
-                ui.label(theme.muted_text(name));
-                ui.add(Label::new(theme.strong_text(fact, 12.5)).truncate());
-                ui.end_row();
-            }
-        },
-    );
 }
 
 fn counted(tensors: usize) -> String {

@@ -129,9 +129,9 @@ fn asking(hub: &LocalHub, folder: &Path) -> Harness<'static, Studio> {
     let mut harness = open(&Shared::default(), options());
     let from = folder.join("downloads");
     // The release's networks are larger than those the hub has.
-    std::fs::create_dir(&from).unwrap();
-    std::fs::copy(weights().join("manifest.json"), from.join("manifest.json")).unwrap();
-    let hub = Hub::new(Some(&hub.endpoint())).unwrap();
+    std::fs::create_dir(&from).expect("a folder");
+    std::fs::copy(weights().join("manifest.json"), from.join("manifest.json")).expect("copied");
+    let hub = Hub::new(Some(&hub.endpoint())).expect("an address");
     let state = ImportState::Asking { from, hub };
     harness.state_mut().model_mut().import = Some(Import { to: folder.join("mine"), state });
     harness.run_steps(2);
@@ -144,8 +144,9 @@ fn nothing_is_fetched_before_a_yes() {
     let hub = LocalHub::of_pack(&weights());
     let mut harness = asking(&hub, folder.path());
     harness.get_by_label("Fetch the published weights?");
-    harness.get_by_label("5.0 GB to 10.0 GB, estimated");
-    harness.get_by_label(&hub.endpoint());
+    let source = hub.endpoint();
+    harness.get_by_label_contains(&format!("5.0 GB to 10.0 GB, estimated, from {source} into"));
+    harness.render().unwrap().save("/tmp/ask.png").unwrap();
     harness.get_by_label("Do not fetch").click();
     harness.run_steps(3);
     assert!(harness.state().model().import.is_none());

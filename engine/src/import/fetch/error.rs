@@ -15,7 +15,7 @@ pub enum FetchError {
     )]
     Unreachable { endpoint: String, reason: String },
     #[error(
-        "{endpoint} wants a token or an accepted licence before it gives {what}; accept the licence on its page and log in with the hub's own program, whose token is used here"
+        "{endpoint} wants a token or an accepted licence before it gives {what}, if it still has that; accept the licence on its page and log in with the hub's own program, whose token is used here"
     )]
     Locked { endpoint: String, what: String },
     #[error(
