@@ -146,7 +146,6 @@ fn nothing_is_fetched_before_a_yes() {
     harness.get_by_label("Fetch the published weights?");
     let source = hub.endpoint();
     harness.get_by_label_contains(&format!("5.0 GB to 10.0 GB, estimated, from {source} into"));
-    harness.render().unwrap().save("/tmp/ask.png").unwrap();
     harness.get_by_label("Do not fetch").click();
     harness.run_steps(3);
     assert!(harness.state().model().import.is_none());
