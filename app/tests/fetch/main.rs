@@ -67,7 +67,7 @@ fn all_files_come_whole_and_none_comes_twice() {
     }
     assert_eq!(told[0].0, Stage::Asking);
     let size = files[FIRST].len() as u64;
-    assert!(told.iter().any(|&at| at == (Stage::Fetching(FIRST), 0, size)), "{told:?}");
+    assert!(told.contains(&(Stage::Fetching(FIRST), 0, size)), "{told:?}");
     assert!(told.iter().all(|(_, done, total)| done <= total), "{told:?}");
     let before = hub.asked().len();
     fetch(&hub, &to).expect("there is nothing to do");
