@@ -53,6 +53,7 @@ pub enum Command {
     SaveSession,
     OpenPack,
     ImportWeights,
+    FetchWeights,
     PolicyCodes,
     OpenCodes,
     ToggleFit,
@@ -101,7 +102,7 @@ const fn ctrl(key: Key) -> KeyboardShortcut {
 }
 
 impl Command {
-    pub const ALL: [Self; 65] = [
+    pub const ALL: [Self; 66] = [
         Self::Step,
         Self::PlayPause,
         Self::Back,
@@ -149,6 +150,7 @@ impl Command {
         Self::SaveSession,
         Self::OpenPack,
         Self::ImportWeights,
+        Self::FetchWeights,
         Self::PolicyCodes,
         Self::OpenCodes,
         Self::ToggleFit,
@@ -241,6 +243,9 @@ impl Command {
             Self::OpenPack => ("Open pack…", "Use another trained system"),
             Self::ImportWeights => {
                 ("Import weights…", "Make a pack of a folder with the published files")
+            }
+            Self::FetchWeights => {
+                ("Fetch weights…", "Fetch the published files, after a question, and import them")
             }
             Self::PolicyCodes => ("Policy's codes", "Step asks the policy for the next clip"),
             Self::OpenCodes => ("Open codes…", "Step plays the codes that rollout or encode wrote"),
@@ -341,6 +346,7 @@ impl Command {
             | Self::OpenSession
             | Self::RestoreSession
             | Self::ImportWeights
+            | Self::FetchWeights
             | Self::PolicyCodes
             | Self::OpenCodes
             | Self::ToggleFit

@@ -1,7 +1,11 @@
-//! An import of weights: how far it is, then what became of every file, and the pack to open.
+//! An import of weights: the question before anything is fetched, how far it is, then what became
+//! of every file, and the pack to open.
+
+use std::path::Path;
 
 use eframe::egui::{self, Align2, Area, Grid, Id, Label, Order, ScrollArea, Ui, vec2};
-use engine::import::Report;
+use engine::import::{ESTIMATE, Hub, PUBLISHED, Progress, Report};
+use engine::memory::human;
 
 use crate::studio::importer::ImportState;
 use crate::studio::model::{Action, Model};
@@ -25,6 +29,7 @@ pub fn show(model: &mut Model, ctx: &egui::Context) {
             modal_frame(&theme).show(ui, |ui| {
                 ui.set_width(WIDTH);
                 let title = match &import.state {
+                    ImportState::Asking { .. } => "Fetch the published weights?",
                     ImportState::Running { .. } => "Importing weights",
                     ImportState::Done(_) => "The weights are imported",
                 };
@@ -33,14 +38,9 @@ pub fn show(model: &mut Model, ctx: &egui::Context) {
                 ui.add(Label::new(place).truncate());
                 ui.add_space(4.0);
                 asked = match &import.state {
+                    ImportState::Asking { from, hub } => question(ui, &theme, from, hub),
                     ImportState::Running { progress, stopping } => {
-                        let (stage, fraction) = match progress {
-                            Some(at) => {
-                                (at.stage.to_string(), at.done as f32 / at.total.max(1) as f32)
-                            }
-                            None => ("Looking for files".to_owned(), 0.0),
-                        };
-                        running(ui, &theme, &stage, fraction, *stopping)
+                        running(ui, &theme, *progress, *stopping)
                     }
                     ImportState::Done(report) => done(ui, &theme, report),
                 };
@@ -49,21 +49,52 @@ pub fn show(model: &mut Model, ctx: &egui::Context) {
     model.actions.extend(asked);
 }
 
+fn question(ui: &mut Ui, theme: &Theme, from: &Path, hub: &Hub) -> Option<Action> {
+    for (repository, files) in PUBLISHED {
+        let files = theme.muted_text(format!("{repository}: {}", files.join(", ")));
+        ui.add(Label::new(files).wrap());
+    }
+    let (least, most) = (human(*ESTIMATE.start()), human(*ESTIMATE.end()));
+    let (source, into) = (hub.endpoint(), from.display());
+    let what = format!("{least} to {most}, estimated, from {source} into {into}");
+    ui.add(Label::new(theme.strong_text(what, 12.5)).wrap());
+    ui.add_space(4.0);
+    ui.horizontal(|ui| {
+        let fetch =
+            KeyButton::new("Fetch", "").primary().label("Fetch the weights").show(ui, theme);
+        let close = KeyButton::new("Do not fetch", "").show(ui, theme);
+        if fetch.clicked() {
+            Some(Action::Fetch)
+        } else {
+            close.clicked().then_some(Action::CloseImport)
+        }
+    })
+    .inner
+}
+
 fn running(
     ui: &mut Ui,
     theme: &Theme,
-    stage: &str,
-    fraction: f32,
+    progress: Option<Progress>,
     stopping: bool,
 ) -> Option<Action> {
-    let words = if stopping { "Stopping and removing what was written" } else { stage };
+    let (stage, fraction) = match progress {
+        Some(at) => (at.stage.to_string(), at.done as f32 / at.total.max(1) as f32),
+        None => ("Looking for files".to_owned(), 0.0),
+    };
+    let is_fetch = progress.is_some_and(|at| at.stage.is_fetch());
+    let words = match (stopping, is_fetch) {
+        (false, _) => &stage,
+        (true, false) => "Stopping and removing what was written",
+        (true, true) => "Stopping and keeping what came",
+    };
     ui.horizontal(|ui| {
         ui.label(theme.muted_text(words));
         if !stopping {
             ui.label(theme.mono_text(format!("{:.0} %", fraction * 100.0)));
         }
     });
-    progress_bar(ui, theme, WIDTH, fraction, stage);
+    progress_bar(ui, theme, WIDTH, fraction, &stage);
     ui.add_space(4.0);
     let button = KeyButton::new("Cancel", "").label("Cancel the import").enabled(!stopping);
     button.show(ui, theme).clicked().then_some(Action::StopImport)

@@ -24,7 +24,7 @@ const MENUS: [(&str, &[&[Command]]); 6] = [
         &[
             &[Command::OpenGallery, Command::OpenFrame],
             &[Command::OpenSession, Command::RestoreSession, Command::SaveSession],
-            &[Command::OpenPack, Command::ImportWeights],
+            &[Command::OpenPack, Command::ImportWeights, Command::FetchWeights],
             &[Command::SaveFrame, Command::CopyFrame],
             &[Command::Quit],
         ],

@@ -57,6 +57,8 @@ impl Studio {
                 }
             }
             Action::Import { from, to } => self.start_import(from, to),
+            Action::AskToFetch { from, to } => self.ask_to_fetch(from, to),
+            Action::Fetch => self.start_fetch(),
             Action::StopImport => self.stop_import(),
             Action::OpenImported => {
                 if let Some(import) = self.model.import.take() {
@@ -179,6 +181,7 @@ impl Studio {
             }
             Command::OpenPack => self.intake.ask_for_pack(),
             Command::ImportWeights => self.intake.ask_for_weights(),
+            Command::FetchWeights => self.intake.ask_where_to_fetch(),
             Command::PolicyCodes => self.play_codes(None),
             Command::OpenCodes => self.intake.ask_for_codes(),
             Command::ToggleFit => self.toggle_fit(),

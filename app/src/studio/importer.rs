@@ -1,4 +1,4 @@
-//! The official weights made into a pack, on a thread of their own.
+//! The official weights fetched and made into a pack, on a thread of their own.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use engine::import::{ImportError, Progress, Report, Stage, import, sizes};
+use engine::import::{
+    ESTIMATE, FetchError, Hub, ImportError, Progress, Report, Stage, Watch, import, refuse_taken,
+    sizes,
+};
 
 use super::Studio;
 
@@ -21,6 +24,11 @@ pub struct Import {
 
 #[derive(Debug)]
 pub enum ImportState {
+    /// The published files would be fetched into a folder first. Nothing was sent yet.
+    Asking {
+        from: PathBuf,
+        hub: Hub,
+    },
     Running {
         /// `None` until the first file is read.
         progress: Option<Progress>,
@@ -40,8 +48,8 @@ impl Import {
 enum News {
     At(Progress),
     Ended(Result<Report, String>),
-    /// Stopped by the user.
-    Stopped,
+    /// Stopped by the user, and what is left of it.
+    Stopped(&'static str),
 }
 
 /// The thread that imports. Dropping it stops the import and waits until nothing of it is left.
@@ -52,15 +60,25 @@ pub struct Importer {
 }
 
 impl Importer {
-    /// `wake` is called when there is news.
-    fn start(from: PathBuf, to: PathBuf, wake: impl Fn() + Send + 'static) -> Self {
+    /// Fetches from a hub first, where one is given. `wake` is called when there is news.
+    fn start(
+        from: PathBuf,
+        to: PathBuf,
+        hub: Option<Hub>,
+        wake: impl Fn() + Send + 'static,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (outbox, news) = channel();
         let (stopped, sender) = (stop.clone(), outbox.clone());
         let spawned = thread::Builder::new().name("import".to_owned()).spawn(move || {
-            let ended = match work(&from, &to, &stopped, &sender, &wake) {
+            let ended = match work(&from, &to, hub.as_ref(), &stopped, &sender, &wake) {
                 Ok(report) => News::Ended(Ok(report)),
-                Err(ImportError::Cancelled) => News::Stopped,
+                Err(ImportError::Cancelled) => {
+                    News::Stopped("The import was stopped, and nothing of it is left")
+                }
+                Err(ImportError::Fetch(FetchError::Cancelled)) => {
+                    News::Stopped("The fetch was stopped; the next one goes on there")
+                }
                 Err(error) => News::Ended(Err(error.to_string())),
             };
             sender.send(ended).ok();
@@ -86,12 +104,13 @@ impl Drop for Importer {
 fn work(
     from: &Path,
     to: &Path,
+    hub: Option<&Hub>,
     stop: &AtomicBool,
     outbox: &Sender<News>,
     wake: &dyn Fn(),
 ) -> Result<Report, ImportError> {
     let mut told: Option<(Stage, u64)> = None;
-    import(from, to, sizes(from)?, &mut |progress| {
+    let watch: &mut Watch<'_> = &mut |progress: Progress| {
         let percent = 100 * progress.done / progress.total.max(1);
         if told != Some((progress.stage, percent)) {
             told = Some((progress.stage, percent));
@@ -103,16 +122,54 @@ fn work(
         } else {
             ControlFlow::Continue(())
         }
-    })
+    };
+    if let Some(hub) = hub {
+        // Told now rather than after gigabytes.
+        refuse_taken(to)?;
+        let listing = hub.list(watch)?;
+        listing.refuse_beyond(*ESTIMATE.end())?;
+        listing.fetch(from, watch)?;
+    }
+    import(from, to, sizes(from)?, watch)
 }
 
 impl Studio {
     pub(super) fn start_import(&mut self, from: PathBuf, to: PathBuf) {
+        if !self.model.import.as_ref().is_some_and(Import::is_running) {
+            self.import_from(from, to, None);
+        }
+    }
+
+    pub(super) fn ask_to_fetch(&mut self, from: PathBuf, to: PathBuf) {
         if self.model.import.as_ref().is_some_and(Import::is_running) {
             return;
         }
+        match Hub::new(None) {
+            Ok(hub) => {
+                let state = ImportState::Asking { from, hub };
+                self.model.import = Some(Import { to, state });
+            }
+            Err(error) => {
+                let details = self.report(&error.to_string());
+                self.model.toasts.error(error.to_string(), details);
+            }
+        }
+    }
+
+    /// What was asked was answered with yes.
+    pub(super) fn start_fetch(&mut self) {
+        match self.model.import.take() {
+            Some(Import { to, state: ImportState::Asking { from, hub } }) => {
+                self.import_from(from, to, Some(hub));
+            }
+            other => self.model.import = other,
+        }
+    }
+
+    fn import_from(&mut self, from: PathBuf, to: PathBuf, hub: Option<Hub>) {
         let ctx = self.ctx.clone();
-        self.importer = Some(Importer::start(from, to.clone(), move || ctx.request_repaint()));
+        let wake = move || ctx.request_repaint();
+        self.importer = Some(Importer::start(from, to.clone(), hub, wake));
         let state = ImportState::Running { progress: None, stopping: false };
         self.model.import = Some(Import { to, state });
     }
@@ -147,9 +204,9 @@ impl Studio {
                     let details = self.report(&reason);
                     self.model.toasts.error(reason, details);
                 }
-                News::Stopped => {
+                News::Stopped(left) => {
                     self.model.import = None;
-                    self.model.toasts.info("The import was stopped, and nothing of it is left");
+                    self.model.toasts.info(left);
                 }
             }
             self.importer = None;

@@ -35,6 +35,11 @@ pub enum Arrival {
         from: PathBuf,
         to: PathBuf,
     },
+    /// The folder for the published files, and the one that is to be made a pack of them.
+    PlaceToFetch {
+        from: PathBuf,
+        to: PathBuf,
+    },
     /// A folder chosen as pack.
     Pack(PathBuf),
     Saved(PathBuf),
@@ -152,14 +157,16 @@ impl Intake {
     /// Two dialogs, one after the other.
     pub fn ask_for_weights(&self) {
         self.run(|| {
-            let from = rfd::FileDialog::new()
-                .set_title("The folder with the published weights")
-                .pick_folder()?;
-            let to = rfd::FileDialog::new()
-                .set_title("The folder to make for the pack")
-                .set_file_name(PACK_NAME)
-                .save_file()?;
+            let (from, to) = ask_for_folders("The folder with the published weights")?;
             Some(Arrival::Weights { from, to })
+        });
+    }
+
+    /// The same two; nothing is fetched before a question that comes after them.
+    pub fn ask_where_to_fetch(&self) {
+        self.run(|| {
+            let (from, to) = ask_for_folders("The folder to fetch the published weights into")?;
+            Some(Arrival::PlaceToFetch { from, to })
         });
     }
 
@@ -197,6 +204,16 @@ impl Intake {
             })
         });
     }
+}
+
+/// That of the published files, and that of the pack to make.
+fn ask_for_folders(title: &str) -> Option<(PathBuf, PathBuf)> {
+    let from = rfd::FileDialog::new().set_title(title).pick_folder()?;
+    let to = rfd::FileDialog::new()
+        .set_title("The folder to make for the pack")
+        .set_file_name(PACK_NAME)
+        .save_file()?;
+    Some((from, to))
 }
 
 /// A picture or, by its ending, a session or codes.

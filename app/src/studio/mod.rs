@@ -222,6 +222,9 @@ impl Studio {
                 Arrival::Weights { from, to } => {
                     self.model.actions.push(Action::Import { from, to });
                 }
+                Arrival::PlaceToFetch { from, to } => {
+                    self.model.actions.push(Action::AskToFetch { from, to });
+                }
                 Arrival::Pack(folder) => self.open_pack(PackSource::Folder(folder)),
                 Arrival::Saved(path) => {
                     let sentence = format!("Saved {}", path.display());

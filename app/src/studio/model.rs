@@ -39,6 +39,13 @@ pub enum Action {
         from: PathBuf,
         to: PathBuf,
     },
+    /// Ask whether the published files may be fetched into a folder, to make a pack of them.
+    AskToFetch {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    /// The answer is yes.
+    Fetch,
     StopImport,
     OpenImported,
     CloseImport,

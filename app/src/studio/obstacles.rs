@@ -51,7 +51,7 @@ impl Model {
                 Some(pack) => (!pack.has_policy).then_some("This pack has no policy"),
                 None => Some("The pack is not open"),
             },
-            Command::ImportWeights => {
+            Command::ImportWeights | Command::FetchWeights => {
                 let runs = self.import.as_ref().is_some_and(Import::is_running);
                 runs.then_some("An import is running; wait for it or cancel it")
             }

@@ -3,6 +3,8 @@
 mod codes;
 mod fake;
 mod flow;
+#[path = "../fetch/hub.rs"]
+mod hub;
 mod import;
 mod menu;
 mod panels;

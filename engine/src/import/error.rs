@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::fetch::FetchError;
 use super::part::Part;
 use super::survey::NetworkFile;
 use crate::checkpoint::CheckpointError;
@@ -46,6 +47,8 @@ pub enum ImportError {
     Write { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Pack(#[from] PackError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     #[error("the import was cancelled; nothing of it is left")]
     Cancelled,
 }

@@ -9,6 +9,7 @@
 
 mod error;
 mod extras;
+mod fetch;
 mod half_file;
 mod part;
 mod report;
@@ -35,15 +36,22 @@ use crate::vdm::{CONTROL_KEYS, control_begins_as};
 use crate::weights::{HostTensor, Weights};
 
 pub use self::error::ImportError;
+pub use self::fetch::{ESTIMATE, FetchError, Hub, Listing, PUBLISHED};
 pub use self::report::{FileReport, Left, Report};
 pub use self::synthetic::{Format, synthetic};
 
 /// The report's name in the pack's folder. It is no part of the pack and not covered by its hashes.
 pub const REPORT: &str = "import.json";
 
-/// What an import is doing.
+/// What a fetch or an import is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
+    /// Asking the hub what it has.
+    Asking,
+    /// Fetching this file.
+    Fetching(&'static str),
+    /// Hashing what is there already of this file.
+    Checking(&'static str),
     /// Finding out what the files hold.
     Reading,
     /// Writing this file of the pack.
@@ -52,10 +60,20 @@ pub enum Stage {
     Hashing(&'static str),
 }
 
+impl Stage {
+    /// Whether files are still on their way here.
+    pub fn is_fetch(self) -> bool {
+        matches!(self, Self::Asking | Self::Fetching(_) | Self::Checking(_))
+    }
+}
+
 /// In words a person reads.
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Asking => f.write_str("Asking for sizes and checksums"),
+            Self::Fetching(file) => write!(f, "Fetching {file}"),
+            Self::Checking(file) => write!(f, "Checking {file}"),
             Self::Reading => f.write_str("Reading the files"),
             Self::Writing(file) => write!(f, "Writing {file}"),
             Self::Hashing(file) => write!(f, "Hashing {file}"),
@@ -63,16 +81,17 @@ impl fmt::Display for Stage {
     }
 }
 
-/// How far an import is.
+/// How far a fetch or an import is.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
     pub stage: Stage,
-    /// Files read, numbers written or bytes hashed of this stage, and how many there are.
+    /// Repositories asked, bytes fetched, files read, numbers written or bytes hashed of this
+    /// stage, and how many there are.
     pub done: u64,
     pub total: u64,
 }
 
-/// Hears how far an import is, and says whether it goes on.
+/// Hears how far a fetch or an import is, and says whether it goes on.
 pub type Watch<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 
 /// What the networks in a folder are to be: what the `manifest.json` in it says, if there is one,
@@ -127,8 +146,11 @@ pub fn import(
     written
 }
 
-/// Only an empty folder may be in the way.
-fn refuse_taken(to: &Path) -> Result<(), ImportError> {
+/// Only an empty folder may be where a pack is to be.
+///
+/// # Errors
+/// [`ImportError::Taken`].
+pub fn refuse_taken(to: &Path) -> Result<(), ImportError> {
     let is_free = match fs::read_dir(to) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) => error.kind() == std::io::ErrorKind::NotFound,
