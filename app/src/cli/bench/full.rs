@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use engine::eval::full;
 use engine::gpu::{self, ComputeChoice, DeviceChoice, PrecisionChoice};
 use engine::media::{FrameSize, write_atomic};
 use engine::pack::{Manifest, PackSource};
+
+/// How much larger a clip that fits is looked for, in frames and in pixels.
+const LOOKED: usize = 256;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -49,6 +52,27 @@ fn parse_size(text: &str) -> Result<FrameSize, String> {
     }
 }
 
+/// That a clip does not fit the networks, and the next larger one that does.
+fn unfit(own: &Manifest, frames: usize, size: FrameSize) -> String {
+    let clip = |frames, FrameSize { height, width }| format!("{frames} frames of {height}x{width}");
+    let FrameSize { height, width } = size;
+    // Each fits or not whatever the others are, and the pack's own fit.
+    let frames_fit = |frames: &usize| own.at(*frames, own.frame_size).is_ok();
+    let size_fits = |size: FrameSize| own.at(own.frames_per_clip, size).is_ok();
+    let next_frames = (frames..=frames + LOOKED).find(frames_fit);
+    let next_height = (height..=height + LOOKED as u32)
+        .find(|height| size_fits(FrameSize { height: *height, ..own.frame_size }));
+    let next_width = (width..=width + LOOKED as u32)
+        .find(|width| size_fits(FrameSize { width: *width, ..own.frame_size }));
+    let refused = format!("{} do not fit the networks", clip(frames, size));
+    match (next_frames, next_height, next_width) {
+        (Some(frames), Some(height), Some(width)) => {
+            format!("{refused}; {} would", clip(frames, FrameSize { height, width }))
+        }
+        _ => refused,
+    }
+}
+
 pub fn run(args: &Args) -> Result<()> {
     if args.repeats == 0 {
         bail!("--repeats must be at least 1");
@@ -57,7 +81,7 @@ pub fn run(args: &Args) -> Result<()> {
     let own = pack.as_ref().map_or_else(Manifest::videoworld2, |pack| pack.manifest.clone());
     let frames = args.frames.unwrap_or(own.frames_per_clip);
     let size = args.size.unwrap_or(own.frame_size);
-    let manifest = own.at(frames, size).context("--frames and --size do not fit the networks")?;
+    let Ok(manifest) = own.at(frames, size) else { bail!(unfit(&own, frames, size)) };
     let Args { device, precision, eight_bit, .. } = *args;
     let computing = ComputeChoice { device, precision, eight_bit };
     let chosen = gpu::choose(device)?.computing(computing, manifest.diffusion_count())?;
@@ -81,5 +105,15 @@ mod tests {
         for wrong in ["480", "480x", "7x8", "480x832x3"] {
             assert!(parse_size(wrong).unwrap_err().contains("HEIGHTxWIDTH"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_with_what_would() {
+        let release = Manifest::videoworld2();
+        let (frames, size) = (6, FrameSize { height: 64, width: 112 });
+        assert!(release.at(frames, size).is_err());
+        let told = unfit(&release, frames, size);
+        assert_eq!(told, "6 frames of 64x112 do not fit the networks; 9 frames of 64x128 would");
+        release.at(9, FrameSize { height: 64, width: 128 }).expect("what was told fits");
     }
 }
