@@ -30,6 +30,9 @@ pub fn show(model: &mut Model, ctx: &egui::Context) {
                 ui.set_width(WIDTH);
                 let title = match &import.state {
                     ImportState::Asking { .. } => "Fetch the published weights?",
+                    ImportState::Running { progress: Some(at), .. } if at.stage.is_fetch() => {
+                        "Fetching the published weights"
+                    }
                     ImportState::Running { .. } => "Importing weights",
                     ImportState::Done(_) => "The weights are imported",
                 };

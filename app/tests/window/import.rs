@@ -186,6 +186,7 @@ fn a_fetch_stopped_in_the_window_keeps_what_came() {
         harness.run_steps(1);
     }
     harness.run_steps(2);
+    harness.get_by_label("Fetching the published weights");
     harness.get_by_role_and_label(Role::ProgressIndicator, "Fetching VideoWorld2_dLDM_VAE.pt");
     harness.get_by_label("Cancel the import").click();
     let asked = Instant::now();

@@ -59,7 +59,7 @@ fn unfit(own: &Manifest, frames: usize, size: FrameSize) -> String {
     // Each fits or not whatever the others are, and the pack's own fit.
     let frames_fit = |frames: &usize| own.at(*frames, own.frame_size).is_ok();
     let size_fits = |size: FrameSize| own.at(own.frames_per_clip, size).is_ok();
-    let next_frames = (frames..=frames + LOOKED).find(frames_fit);
+    let next_frames = (frames..=frames.saturating_add(LOOKED)).find(frames_fit);
     let next_height = (height..=height + LOOKED as u32)
         .find(|height| size_fits(FrameSize { height: *height, ..own.frame_size }));
     let next_width = (width..=width + LOOKED as u32)
