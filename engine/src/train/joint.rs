@@ -139,8 +139,14 @@ fn painting_loss(
     let Estimate { latents, loss } =
         diffusion_loss(vdm, target, Some(hint), Some(beneath.clone()), context, rng);
     let ground = Ground { latents: beneath, lost };
+    let untouched = vdm.vae.valid().decode_whole(ground.latents.clone().inner());
+    let untouched = picture_error(untouched + ground.lost.clone().inner(), truth.clone().inner());
     let picture = picture_error(ground.restore(vdm.vae.decode_whole(latents)), truth);
-    let measures = vec![("diffusion", scalar(&loss)), ("picture", scalar(&picture))];
+    let measures = vec![
+        ("diffusion", scalar(&loss)),
+        ("picture", scalar(&picture)),
+        ("untouched", scalar(&untouched)),
+    ];
     (picture + loss * LATENT_WEIGHT, measures)
 }
 
@@ -236,9 +242,8 @@ impl Walk {
             (self.jitter, self.ends) = (None, None);
         }
         let jitter = self.jitter.get_or_insert_with(|| Jitter::draw(1, rng, &device));
-        let video = stack_frames(&clips, &device);
+        let video = jitter.apply(stack_frames(&clips, &device));
         let small = resize_bilinear(video.clone(), coarse_size);
-        let video = jitter.apply(video);
         let dldm = model.dldm.valid();
         let codes = dldm.quantize(dldm.encode(small.clone()).z).codes;
         let from = self.ends.take().filter(|_| rng.random_bool(CARRIED_SHARE));

@@ -5,9 +5,9 @@
 //! makes passes through its small autoencoder. What it leaves alone stays sharp through all clips
 //! of a rollout.
 
-use burn::tensor::Tensor;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::VideoVae;
 use crate::media::{FrameSize, resize_bilinear};
@@ -16,6 +16,9 @@ use crate::media::{FrameSize, resize_bilinear};
 /// from which on they are gone. Of five pairs the one with the best SSIM on 80 unseen frames.
 const STILL: f32 = 0.1;
 const MOVED: f32 = 0.3;
+/// Frames until colours that the frame has and the coarse video has not are gone. They are the
+/// painter's mistakes in the clip before: at once would be a jump, never lets them add up.
+const DRIFT_FRAMES: f32 = 8.0;
 
 /// Of the noise over the ground: as much as shows that a seed was drawn, too little to be seen where
 /// the network does not remove it.
@@ -49,7 +52,9 @@ impl Ground {
 }
 
 /// A coarse video, as sharp as the frame it begins with wherever it shows no change. Where it does
-/// change, the frame's details would be those of what was there before.
+/// change, the frame's details would be those of what was there before. Colours come from the
+/// coarse video in the end: in a rollout it goes its own way, and the frame that the painter ended
+/// with may have drifted from it.
 ///
 /// # Shapes
 /// `frame` `[batch, 3, 1, height, width]`, `coarse` `[batch, 3, frames, any, any]`
@@ -63,14 +68,23 @@ fn changed_frame(frame: Tensor<5>, coarse: Tensor<5>) -> Tensor<5> {
     let change = max_pool2d(change.reshape([batch * frames, 1, height, width]), options);
     let change: Tensor<5> = change.reshape([batch, 1, frames, height, width]);
     let rests = ((-change + MOVED) / (MOVED - STILL)).clamp(0.0, 1.0);
-    let details = frame - resize_bilinear(start, size);
-    let painted = resize_bilinear(coarse, size) + resize_bilinear(rests, size) * details;
-    painted.clamp(-1.0, 1.0)
+    let small = resize_bilinear(frame.clone(), FrameSize::of_video(&coarse));
+    let details = frame - resize_bilinear(small.clone(), size);
+    let drift = resize_bilinear(small - start, size) * fading(frames, &coarse.device());
+    let kept = resize_bilinear(rests, size) * (details + drift);
+    (resize_bilinear(coarse, size) + kept).clamp(-1.0, 1.0)
+}
+
+/// From 1 down to 0 over [`DRIFT_FRAMES`], `[1, 1, frames, 1, 1]`.
+fn fading(frames: usize, device: &Device) -> Tensor<5> {
+    let left = |t: usize| (1.0 - t as f32 / DRIFT_FRAMES).max(0.0);
+    let left: Vec<f32> = (0..frames).map(left).collect();
+    Tensor::from_data(TensorData::new(left, [1, 1, frames, 1, 1]), device)
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Distribution};
+    use burn::tensor::Distribution;
 
     use super::*;
     use crate::vdm::VideoVaeConfig;
