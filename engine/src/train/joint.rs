@@ -83,7 +83,7 @@ pub fn train(
     let seed = run.iteration() as u64;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let pool = ClipPool::start(Subject::Tasks, size, 9_000_000 + seed * 1000, 3000, 8 * batch);
-    let mut bank = Bank::<6>::default();
+    let mut bank = Bank::<7>::default();
     let mut walk = Walk::default();
     while !run.is_done() {
         let frozen = run.progress() >= both_share;
@@ -125,7 +125,7 @@ pub fn train(
 /// The loss of painting a batch, and its parts as measures. `codes` are `[batch, dimension, token]`.
 fn painting_loss(
     model: &Joint,
-    [target, hint, beneath, _, lost, truth]: Prepared,
+    [target, hint, beneath, _, lost, truth, untouched]: Prepared,
     codes: Tensor<3>,
     rng: &mut ChaCha8Rng,
 ) -> (Tensor<1>, Vec<(&'static str, f64)>) {
@@ -139,13 +139,11 @@ fn painting_loss(
     let Estimate { latents, loss } =
         diffusion_loss(vdm, target, Some(hint), Some(beneath.clone()), context, rng);
     let ground = Ground { latents: beneath, lost };
-    let untouched = vdm.vae.valid().decode_whole(ground.latents.clone().inner());
-    let untouched = picture_error(untouched + ground.lost.clone().inner(), truth.clone().inner());
     let picture = picture_error(ground.restore(vdm.vae.decode_whole(latents)), truth);
     let measures = vec![
         ("diffusion", scalar(&loss)),
         ("picture", scalar(&picture)),
-        ("untouched", scalar(&untouched)),
+        ("untouched", scalar(&untouched.mean())),
     ];
     (picture + loss * LATENT_WEIGHT, measures)
 }
@@ -163,8 +161,8 @@ struct Ends {
 
 /// What the painter learns from a clip: latents of the target and of the control's hint, the
 /// ground's latents, the codes `[batch, dimension, token, 1, 1]`, what the autoencoder loses of the
-/// ground, and the target itself.
-type Prepared = [Tensor<5>; 6];
+/// ground, the target itself, and the picture's error if the ground is left as it is, `[1; 5]`.
+type Prepared = [Tensor<5>; 7];
 /// Where the codes are among them.
 const CODES: usize = 3;
 
@@ -181,13 +179,16 @@ fn prepare(
     let hint = vae.encode_whole(grey_hint(coarse.clone(), FrameSize::of_video(&video)));
     let ground = Ground::new(&vae, first, coarse);
     let target = vae.encode_whole(video.clone());
-    [target, hint, ground.latents, codes, ground.lost, video]
+    let untouched =
+        picture_error(ground.restore(vae.decode(ground.latents.clone())), video.clone());
+    let untouched = untouched.reshape([1; 5]);
+    [target, hint, ground.latents, codes, ground.lost, video, untouched]
 }
 
 /// Paints one prepared clip as a rollout does; its last frame.
 fn paint(
     model: &Joint,
-    [_, hint, beneath, codes, lost, _]: &Prepared,
+    [_, hint, beneath, codes, lost, ..]: &Prepared,
     noise_seed: u32,
 ) -> Tensor<5> {
     let (dldm, vdm) = (model.dldm.valid(), model.vdm.valid());
