@@ -91,11 +91,12 @@ impl Places {
 }
 
 /// What a decoder makes of codes.
+#[derive(Debug, Clone)]
 pub struct Painted {
     /// `[batch, 3, frame, height, width]`
     pub video: Tensor<5>,
-    /// The colours it picked from the first frame, where it paints over that: see
-    /// [`super::TrainOutput::picked`].
+    /// Where it paints over the first frame, the colours it picked from it, one a step and 2x2
+    /// pixels: `[batch, 3, step, height / 2, width / 2]`.
     pub picked: Option<Tensor<5>>,
 }
 

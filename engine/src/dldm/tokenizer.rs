@@ -33,9 +33,6 @@ pub struct TrainOutput {
     pub indices: Tensor<2, Int>,
     /// `[batch, 3, frame, height, width]`
     pub recon: Tensor<5>,
-    /// Where the decoder paints over the first frame, the colours it picked from it, one a step
-    /// and 2x2 pixels: `[batch, 3, step, height / 2, width / 2]`.
-    pub picked: Option<Tensor<5>>,
 }
 
 /// The latent dynamics model: codes say what changes between latent steps, the first frame's
@@ -131,8 +128,13 @@ impl Dldm {
     /// - frame: `[batch, 3, 1, height, width]`, codes: `[batch, dimension, token]`
     /// - result: as in [`Dldm::decode`]
     pub fn decode_from_frame(&self, frame: Tensor<5>, codes: Tensor<3>) -> Tensor<5> {
+        self.paint(frame, codes).video
+    }
+
+    /// As [`Dldm::decode_from_frame`], with the colours that the decoder picked from the frame.
+    pub fn paint(&self, frame: Tensor<5>, codes: Tensor<3>) -> Painted {
         let features = self.encoder.features(frame.clone());
-        self.decode_output(features, codes, Some(frame)).video
+        self.decode_output(features, codes, Some(frame))
     }
 
     /// Tokens for the cross-attention of the diffusion model.
@@ -150,16 +152,24 @@ impl Dldm {
     /// # Shapes
     /// - video: as in [`Dldm::encode`]
     pub fn forward_train(&self, video: Tensor<5>) -> TrainOutput {
-        self.forward_with(video, None, |codes| codes)
+        self.forward_with(video, |codes| codes)
     }
 
-    /// As [`Dldm::forward_train`], but the reconstruction begins with another picture of the first
-    /// frame, such as the end of a painted clip.
+    /// The codes of a video with gradient, `[batch, dimension, token]`, for a stage that paints them
+    /// on other frames than the video's own.
     ///
     /// # Shapes
-    /// - video: as in [`Dldm::encode`], start: `[batch, 3, 1, height, width]`
-    pub fn forward_train_from(&self, start: Tensor<5>, video: Tensor<5>) -> TrainOutput {
-        self.forward_with(video, Some(start), |codes| codes)
+    /// - video: as in [`Dldm::encode`]
+    pub fn codes_in_training(&self, video: Tensor<5>) -> Tensor<3> {
+        self.quantize(self.z_in_training(self.encoder.features(video))).codes
+    }
+
+    /// The network with codes that training cannot change: neither does the encoder learn, which
+    /// also shows the policy its scene, nor what makes codes of its queries.
+    pub fn with_fixed_codes(mut self) -> Self {
+        self.encoder = self.encoder.no_grad();
+        self.quant_conv = self.quant_conv.no_grad();
+        self
     }
 
     /// One pass of the joint stage: the reconstruction trains neither the queries nor what makes
@@ -168,30 +178,31 @@ impl Dldm {
     /// # Shapes
     /// - video: as in [`Dldm::encode`]
     pub fn forward_train_detached(&self, video: Tensor<5>) -> TrainOutput {
-        self.forward_with(video, None, Tensor::detach)
+        self.forward_with(video, Tensor::detach)
     }
 
     fn forward_with(
         &self,
         video: Tensor<5>,
-        start: Option<Tensor<5>>,
         to_decoder: impl Fn(Tensor<3>) -> Tensor<3>,
     ) -> TrainOutput {
         let frame = video.clone().narrow(2, 0, 1);
         let features = self.encoder.features(video);
-        let z = self.query(features.clone());
-        let z = match &self.standardize {
+        let z = self.z_in_training(features.clone());
+        let Quantized { codes, indices } = self.quantize(z.clone());
+        let painted = self.decode_output(features.clone(), to_decoder(codes.clone()), Some(frame));
+        let (features, recon) = (features.swap_dims(1, 2), painted.video);
+        TrainOutput { features, z, codes, indices, recon }
+    }
+
+    /// Queries of features `[batch, step, channel, height, width]`; what standardises them learns
+    /// their statistics.
+    fn z_in_training(&self, features: Tensor<5>) -> Tensor<3> {
+        let z = self.query(features);
+        match &self.standardize {
             Some(standardize) => standardize.forward_train(z),
             None => z,
-        };
-        let Quantized { codes, indices } = self.quantize(z.clone());
-        let (frame, scene) = match start {
-            Some(start) => (start.clone(), self.encoder.features(start)),
-            None => (frame, features.clone()),
-        };
-        let Painted { video: recon, picked } =
-            self.decode_output(scene, to_decoder(codes.clone()), Some(frame));
-        TrainOutput { features: features.swap_dims(1, 2), z, codes, indices, recon, picked }
+        }
     }
 
     /// The video as a plain autoencoder sees it: every step's own features, and no codes.

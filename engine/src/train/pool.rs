@@ -26,6 +26,8 @@ pub struct PoolClip {
     pub frames: Vec<Frame>,
     /// Its place in its episode, from 0.
     pub step: usize,
+    /// What is made in it, or none for other motions.
+    pub task: Option<Task>,
 }
 
 /// Clips of training environments, growing in the background up to a capacity.
@@ -120,7 +122,8 @@ fn paint(
             if painted == capacity || stop.load(Ordering::Relaxed) {
                 return;
             }
-            let clip = Arc::new(PoolClip { frames: episode.clip(k, size).frames, step: k });
+            let (frames, task) = (episode.clip(k, size).frames, episode.task);
+            let clip = Arc::new(PoolClip { frames, step: k, task });
             clips.lock().unwrap_or_else(PoisonError::into_inner).push(clip);
             painted += 1;
         }

@@ -86,6 +86,10 @@ pub struct Recipe {
     pub planner: PlannerConfig,
     /// Clips a batch: autoencoder, diffusion, dLDM, joint, tasks of the policy.
     pub batch: [usize; 5],
+    /// Whether the warm-up trains the decoder alone, so that the policy of the pack that the run
+    /// goes on from still fits.
+    #[serde(default)]
+    pub keep_codes: bool,
     /// Share of the joint stage that trains the dLDM too; the rest trains the painter alone.
     pub joint_share: f64,
     /// Episodes whose codes train the policy.
@@ -106,6 +110,7 @@ impl Recipe {
             dldm,
             vdm: VdmConfig::craft_mini(),
             batch: [2, 16, 8, 16, 32],
+            keep_codes: false,
             joint_share: 0.4,
             policy_episodes: 1200,
             start: None,
@@ -286,8 +291,9 @@ impl RunFolder {
         if self.has(Stage::Policy) {
             return self.load(Stage::Policy, self.recipe.planner.init(device)).map(Some);
         }
-        let other_codes =
-            self.has(Stage::Warmup) || (self.has(Stage::Joint) && self.recipe.joint_share > 0.0);
+        let Recipe { keep_codes, joint_share, .. } = self.recipe;
+        let other_codes = (self.has(Stage::Warmup) && !keep_codes)
+            || (self.has(Stage::Joint) && joint_share > 0.0);
         Ok(self.start(device)?.planner.filter(|_| !other_codes))
     }
 
@@ -350,9 +356,14 @@ impl RunFolder {
                 let trained = start.dldm.is_some();
                 let start = start.dldm.unwrap_or_else(|| dldm.init(&autodiff));
                 let start = Warmup::new(start, dldm, &autodiff);
-                let (size, batch, schedule) = (*coarse_size, batch[2], schedule(trained));
-                warmup::train(&folder, start, trained, size, batch, schedule, device, on_tick)
-                    .map(drop)
+                let settings = warmup::Settings {
+                    size: *coarse_size,
+                    batch: batch[2],
+                    trained,
+                    keep_codes: self.recipe.keep_codes,
+                };
+                let schedule = schedule(trained);
+                warmup::train(&folder, start, settings, schedule, device, on_tick).map(drop)
             }
             Stage::Joint => {
                 let schedule = schedule(start.vdm.is_some() && !self.has(Stage::Vdm));

@@ -4,6 +4,7 @@
 //! encoder and decoder as a plain video autoencoder in its place.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
@@ -12,8 +13,10 @@ use burn::tensor::{Device, Tensor};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use super::pool::PoolClip;
 use super::vae::scalar;
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
+use crate::craft::Task;
 use crate::dldm::{Dldm, DldmConfig};
 use crate::media::{FrameSize, last_frame};
 
@@ -32,6 +35,8 @@ const MOTION_SHARE: f64 = 0.6;
 pub(super) const CARRIED_SHARE: f64 = 0.8;
 /// Share of the stage after which painted clips are fit to begin with.
 const CARRIED_AFTER: f64 = MOTION_SHARE;
+/// Share of the clips whose decoder hears the codes of a clip of the other material.
+const FOREIGN_SHARE: f64 = 0.125;
 /// Cells of the map that the motion head predicts, along height and width.
 const MOTION_CELLS: [usize; 2] = [8, 12];
 
@@ -94,28 +99,43 @@ fn motion(video: &Tensor<5>) -> Tensor<3> {
     cells / (largest + 1e-3)
 }
 
-/// Trains the dLDM on clips of `size`. One that is `trained` skips what gets fresh weights started:
-/// plain autoencoding, squared errors, the motion head.
+/// What the stage trains on, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub size: FrameSize,
+    /// Clips an iteration.
+    pub batch: usize,
+    /// A dLDM that is trained skips what gets fresh weights started: plain autoencoding, squared
+    /// errors, the motion head.
+    pub trained: bool,
+    /// Trains the decoder alone: what the codes say stays as it is, and so a policy fits on.
+    pub keep_codes: bool,
+}
+
+/// Trains the dLDM of `start`.
 ///
 /// A batch walks through as many episodes side by side, so that a clip can begin with what the
 /// decoder itself painted one iteration ago, as it will in a rollout. The true clip stays the
 /// target: the decoder learns to mend its own mistakes before they add up.
 ///
+/// Once it does so, it also meets codes that cannot happen in its scene, those of blocks on a sheet
+/// of paper, and learns to leave the scene as it is. Unasked it took them for the likeliest fold.
+///
 /// # Errors
 /// See [`TrainError`].
-#[expect(clippy::too_many_arguments, reason = "a stage is the sum of its settings")]
 pub fn train(
     folder: &Path,
     start: Warmup,
-    trained: bool,
-    size: FrameSize,
-    batch: usize,
+    Settings { size, batch, trained, keep_codes }: Settings,
     schedule: Schedule,
     device: &Device,
     on_tick: &mut dyn FnMut(&Tick),
 ) -> Result<Dldm, TrainError> {
     let device = device.clone().autodiff();
     let mut run = Run::open("warmup", folder, start, schedule, on_tick)?;
+    if keep_codes {
+        run.model.dldm = run.model.dldm.with_fixed_codes();
+    }
     let seed = run.iteration() as u64;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let pool = ClipPool::start(Subject::Tasks, size, seed * 1000, 12_000, 4 * batch);
@@ -131,21 +151,33 @@ pub fn train(
             clips.iter().map(|clip| clip.step > 0 && rng.random_bool(CARRIED_SHARE)).collect();
         let start = begin_with(video.clone().slice_dim(2, 0..1), ends.take(), &carried);
         let weight = moving_weight(&video, &start);
-        let out = run.model.dldm.forward_train_from(start.clone(), video.clone());
-        let motion_error = run.model.motion_error(out.codes.clone(), &video);
-        let picking = out.picked.clone().map(|picked| picking_error(picked, &video, &weight));
+        let dldm = &run.model.dldm;
+        let codes = match keep_codes {
+            true => dldm.quantize(dldm.encode(video.clone()).z).codes,
+            false => dldm.codes_in_training(video.clone()),
+        };
+        let motion_error = run.model.motion_error(codes.clone(), &video);
+        let (heard, target) = match progress >= CARRIED_AFTER {
+            true => {
+                let heard = listeners(&clips, &mut rng);
+                (foreign_codes(&codes, &heard), foreign_targets(&video, &start, &heard))
+            }
+            false => (codes, video.clone()),
+        };
+        let out = dldm.paint(start.clone(), heard.clone());
+        let picking = out.picked.map(|picked| picking_error(picked, &target, &weight));
         let painted = if progress < AUTOENCODER_SHARE {
-            run.model.dldm.autoencode(video.clone())
+            dldm.autoencode(target.clone())
         } else {
             if run.iteration() % 20 == 0 {
-                gap = wrong_code_gap(&run.model.dldm, &video, start, &weight, &out);
+                gap = wrong_code_gap(dldm, &target, start, &heard, &out.video);
             }
             if progress >= CARRIED_AFTER {
-                ends = Some(last_frame(out.recon.clone()).detach().clamp(-1.0, 1.0));
+                ends = Some(last_frame(out.video.clone()).detach().clamp(-1.0, 1.0));
             }
-            out.recon
+            out.video
         };
-        let difference = painted - video;
+        let difference = painted - target;
         let error = if progress < SQUARED_SHARE { difference.square() } else { difference.abs() };
         let loss = (error * weight.clone()).mean() / weight.mean();
         let fade = (1.0 - progress / MOTION_SHARE).max(0.0);
@@ -158,6 +190,42 @@ pub fn train(
         run.step(loss, measures)?;
     }
     Ok(run.finish()?.dldm)
+}
+
+/// Whose codes each clip of a batch hears: its own, or now and then those of a clip of the other
+/// material.
+fn listeners(clips: &[Arc<PoolClip>], rng: &mut ChaCha8Rng) -> Vec<usize> {
+    let folds: Vec<_> = clips.iter().map(|clip| clip.task.map(Task::folds_paper)).collect();
+    (0..clips.len())
+        .map(|own| {
+            let others: Vec<_> = (0..clips.len()).filter(|at| folds[*at] != folds[own]).collect();
+            match !others.is_empty() && rng.random_bool(FOREIGN_SHARE) {
+                true => others[rng.random_range(0..others.len())],
+                false => own,
+            }
+        })
+        .collect()
+}
+
+/// The codes that each clip hears, `[batch, dimension, token]`. No gradient leads to foreign ones:
+/// what a clip's codes say is not for another scene to decide.
+fn foreign_codes(codes: &Tensor<3>, heard: &[usize]) -> Tensor<3> {
+    let rows = heard.iter().enumerate().map(|(own, from)| {
+        let row = codes.clone().narrow(0, *from, 1);
+        if *from == own { row } else { row.detach() }
+    });
+    Tensor::cat(rows.collect(), 0)
+}
+
+/// What each clip should become, `[batch, 3, time, height, width]`: with codes of another scene the
+/// frame it begins with, `[batch, 3, 1, height, width]`.
+fn foreign_targets(video: &Tensor<5>, start: &Tensor<5>, heard: &[usize]) -> Tensor<5> {
+    let time = video.dims()[2];
+    let rows = heard.iter().enumerate().map(|(own, from)| match *from == own {
+        true => video.clone().narrow(0, own, 1),
+        false => start.clone().narrow(0, own, 1).repeat_dim(2, time),
+    });
+    Tensor::cat(rows.collect(), 0)
 }
 
 /// What each clip of a batch begins with: its end of `ends` where it is `carried`, else its own
@@ -187,7 +255,7 @@ pub fn moving_weight(video: &Tensor<5>, start: &Tensor<5>) -> Tensor<5> {
 /// then little was left to gain.
 ///
 /// # Shapes
-/// `picked` as [`crate::dldm::TrainOutput::picked`], `video` `[batch, 3, time, height, width]`,
+/// `picked` as [`crate::dldm::Painted::picked`], `video` `[batch, 3, time, height, width]`,
 /// `weight` of [`moving_weight`]
 fn picking_error(picked: Tensor<5>, video: &Tensor<5>, weight: &Tensor<5>) -> Tensor<1> {
     let [_, _, steps, rows, columns] = picked.dims();
@@ -222,23 +290,24 @@ fn wrong_code_gap(
     model: &Dldm,
     video: &Tensor<5>,
     start: Tensor<5>,
-    weight: &Tensor<5>,
-    out: &crate::dldm::TrainOutput,
+    codes: &Tensor<3>,
+    painted: &Tensor<5>,
 ) -> f64 {
     let batch = video.dims()[0];
     if batch < 2 {
         return 0.0;
     }
-    let codes = out.codes.clone().inner();
+    let codes = codes.clone().inner();
     let rolled =
         Tensor::cat(vec![codes.clone().slice_dim(0, 1..batch), codes.slice_dim(0, 0..1)], 0);
-    let wrong = model.valid().decode_from_frame(start.inner(), rolled);
-    let mask = weight.clone().inner() - 1.0;
+    let (video, start) = (video.clone().inner(), start.inner());
+    let mask = moving(&video, &start);
+    let wrong = model.valid().decode_from_frame(start, rolled);
     let error = |painted: Tensor<5>| {
-        let squared = (painted - video.clone().inner()).square() * mask.clone();
+        let squared = (painted - video.clone()).square() * mask.clone();
         f64::from(squared.mean().into_scalar::<f32>()).max(1e-12)
     };
-    10.0 * (error(wrong) / error(out.recon.clone().inner())).log10()
+    10.0 * (error(wrong) / error(painted.clone().inner())).log10()
 }
 
 #[cfg(test)]
