@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use burn::tensor::Device;
 use engine::craft::{Episode, Split, Task};
-use engine::dldm::DldmConfig;
+use engine::dldm::{DldmConfig, KEYS as DLDM_KEYS};
 use engine::eval;
 use engine::gpu::{self, DeviceChoice};
 use engine::media::FrameSize;
@@ -50,6 +50,7 @@ fn tiny() -> Recipe {
         vdm,
         planner,
         batch: [2; 5],
+        keep_codes: false,
         joint_share: 0.5,
         policy_episodes: 5,
         start: None,
@@ -201,6 +202,27 @@ fn a_run_goes_on_from_a_pack() {
     assert!(furthest > 0.0 && furthest < 1e-2, "{furthest}");
     // The joint stage moved the dLDM's codes, which the pack's policy does not know.
     assert!(more.manifest.planner.is_none());
+
+    let kept = Recipe { keep_codes: true, ..recipe.clone() };
+    let run = RunFolder::open(&dir.path().join("kept"), kept).unwrap();
+    train(&run, Stage::Warmup, 1);
+    let kept = pack_of(&run, &dir.path().join("decoder"));
+    assert!(kept.manifest.trained.ends_with("the decoder alone"), "{}", kept.manifest.trained);
+    assert!(kept.manifest.planner.is_some(), "its codes are the pack's");
+    let codes = |pack: &Pack| {
+        let clips = pack.reference().unwrap().expect("the pack has a reference set").clips;
+        clips.into_iter().map(|clip| clip.codes).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(&kept), codes(&pack));
+    let dldm = |pack: &Pack| Weights::of(&pack.load(&device).unwrap().dldm, &DLDM_KEYS);
+    let (before, after) = (dldm(&pack), dldm(&kept));
+    let moved: Vec<&str> = before
+        .iter()
+        .filter(|(key, old)| after.get(key).expect("the same network").values != old.values)
+        .map(|(key, _)| key)
+        .collect();
+    let of_decoder = |key: &&str| key.contains("decoder") || key.contains("post_quant");
+    assert!(!moved.is_empty() && moved.iter().all(of_decoder), "{moved:?}");
 
     let mut wider = recipe;
     wider.vdm.vae.dim = 16;

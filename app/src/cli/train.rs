@@ -21,6 +21,10 @@ pub struct Args {
     /// to what it began with
     #[arg(long, value_name = "PACK")]
     from: Option<PackSource>,
+    /// With --from: the warm-up trains the decoder alone, so that the codes keep their meaning and
+    /// the policy still fits
+    #[arg(long, requires = "from")]
+    keep_codes: bool,
     /// Minutes of training in all, those before a restart included
     #[arg(long, value_name = "MINUTES", default_value_t = 60.0)]
     budget: f64,
@@ -76,7 +80,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let recipe = match &args.from {
         None => Recipe::craft_mini(),
-        Some(pack) => Recipe::from_pack(pack.clone())?,
+        Some(pack) => Recipe { keep_codes: args.keep_codes, ..Recipe::from_pack(pack.clone())? },
     };
     let folder = RunFolder::open(&args.run, recipe)?;
     let chosen = gpu::choose(args.device)?;
@@ -156,6 +160,7 @@ mod tests {
             iterations: Some(1),
             device: DeviceChoice::Cpu,
             from: None,
+            keep_codes: false,
             out: None,
         }
     }

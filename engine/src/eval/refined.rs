@@ -11,6 +11,8 @@ use crate::atlas::{gradient_deviation, moving_region, psnr, ssim};
 use crate::media::{self, Frame};
 use crate::pack::Networks;
 use crate::rollout::{Models, RefineRequest};
+use crate::vdm::Ground;
+use crate::vdm::schedule::Beginning;
 
 /// Every how many frames of a clip one is on the sheet.
 const SHEET_STRIDE: usize = 2;
@@ -52,7 +54,8 @@ impl Likeness {
 
 /// Measures `clips` unseen clips a task, each painted from its true first frame and own codes.
 /// `networks` are those of `models`; the video autoencoder is also measured alone, as the limit of
-/// what refining can reach.
+/// what refining can reach, and so is the ground that the painter begins with: one that leaves it worse
+/// than it found it is no use.
 ///
 /// # Errors
 /// Fails without a diffusion model and on packs with clips of another length.
@@ -64,10 +67,11 @@ pub fn refined(
 ) -> Result<Refined, EvalError> {
     let pack = models.pack().clone();
     check_frames(&pack)?;
-    let vae = networks.vdm.as_ref().map(|vdm| &vdm.vae).ok_or(EvalError::NoRefiner)?;
+    let vdm = networks.vdm.as_ref().ok_or(EvalError::NoRefiner)?;
+    let vae = &vdm.vae;
     let view = CoarseView { models };
     let (mut coarse, mut fine) = (Vec::new(), Vec::new());
-    let (mut limit, mut sheet) = (Vec::new(), Vec::new());
+    let (mut limit, mut idle, mut sheet) = (Vec::new(), Vec::new(), Vec::new());
     let of = clips * pack.tasks.len();
     for index in 0..clips {
         for task in &pack.tasks {
@@ -77,8 +81,11 @@ pub fn refined(
             let codes = view.encode(&truth);
             let painted = models.coarse(view.tensor(&truth[..1]), &codes);
             let large = media::resize_bilinear(painted.clone(), pack.frame_size());
+            let first = media::tensor_from_frames(&[&truth[0]], models.device());
+            let ground = (vdm.beginning == Beginning::Coarse)
+                .then(|| Ground::new(vae, first.clone(), painted.clone()).untouched(vae));
             let request = RefineRequest {
-                first: media::tensor_from_frames(&[&truth[0]], models.device()),
+                first,
                 coarse: painted,
                 codes: &codes,
                 seed: index as u64,
@@ -96,6 +103,11 @@ pub fn refined(
             coarse.push(Likeness::of(&truth, &large, &moving));
             fine.push(Likeness::of(&truth, &refined, &moving));
             limit.push(Likeness::of(&truth, &passed, &moving));
+            idle.extend(
+                ground.map(|ground| {
+                    Likeness::of(&truth, &media::frames_from_tensor(ground), &moving)
+                }),
+            );
             if index == 0 {
                 let rows = [truth, large, refined, passed];
                 sheet.extend(rows.into_iter().flat_map(|r| r.into_iter().step_by(SHEET_STRIDE)));
@@ -112,17 +124,33 @@ pub fn refined(
     };
     let (ssim, deviation) = (of_both(&|l| l.ssim), of_both(&|l| l.gradient_deviation));
     let alone = |value: &dyn Fn(&Likeness) -> f64| mean(limit.iter().map(value));
-    let table = Table {
-        title: format!("Refined video of {of} unseen clips (control: coarse, scaled up)"),
-        rows: vec![
-            row("SSIM", Unit::Number, ssim).floor(Floor::AtLeast(ssim.1)),
-            row("gradient deviation, less is better", Unit::Number, deviation)
-                .floor(Floor::AtMost(deviation.1)),
-            row("PSNR", Unit::Decibels, of_both(&|l| l.psnr)),
-            row("PSNR of the moving region", Unit::Decibels, of_both(&|l| l.moving_psnr)),
-            Row::new("autoencoder alone, SSIM", Unit::Number, alone(&|l| l.ssim)),
-            Row::new("autoencoder alone, PSNR", Unit::Decibels, alone(&|l| l.psnr)),
-        ],
-    };
+    let mut rows = vec![
+        row("SSIM", Unit::Number, ssim).floor(Floor::AtLeast(ssim.1)),
+        row("gradient deviation, less is better", Unit::Number, deviation)
+            .floor(Floor::AtMost(deviation.1)),
+        row("PSNR", Unit::Decibels, of_both(&|l| l.psnr)),
+        row("PSNR of the moving region", Unit::Decibels, of_both(&|l| l.moving_psnr)),
+        Row::new("autoencoder alone, SSIM", Unit::Number, alone(&|l| l.ssim)),
+        Row::new("autoencoder alone, PSNR", Unit::Decibels, alone(&|l| l.psnr)),
+    ];
+    if !idle.is_empty() {
+        let idle = |value: &dyn Fn(&Likeness) -> f64| mean(idle.iter().map(value));
+        rows.extend([
+            Row::new("ground untouched, SSIM", Unit::Number, idle(&|l| l.ssim)),
+            Row::new(
+                "ground untouched, gradient deviation",
+                Unit::Number,
+                idle(&|l| l.gradient_deviation),
+            ),
+            Row::new("ground untouched, PSNR", Unit::Decibels, idle(&|l| l.psnr)),
+            Row::new(
+                "ground untouched, PSNR of the moving region",
+                Unit::Decibels,
+                idle(&|l| l.moving_psnr),
+            ),
+        ]);
+    }
+    let title = format!("Refined video of {of} unseen clips (control: coarse, scaled up)");
+    let table = Table { title, rows };
     Ok(Refined { table, sheet: media::contact_strip(&sheet, columns) })
 }

@@ -179,9 +179,7 @@ fn prepare(
     let hint = vae.encode_whole(grey_hint(coarse.clone(), FrameSize::of_video(&video)));
     let ground = Ground::new(&vae, first, coarse);
     let target = vae.encode_whole(video.clone());
-    let untouched =
-        picture_error(ground.restore(vae.decode(ground.latents.clone())), video.clone());
-    let untouched = untouched.reshape([1; 5]);
+    let untouched = picture_error(ground.untouched(&vae), video.clone()).reshape([1; 5]);
     [target, hint, ground.latents, codes, ground.lost, video, untouched]
 }
 

@@ -124,9 +124,13 @@ impl RunFolder {
             let Trained { iteration, seconds } =
                 serde_json::from_str(&text).map_err(|e| TrainError::checkpoint(&file, e))?;
             let minutes = seconds / 60.0;
-            let fresh = if self.begins_fresh(stage) { ", begun fresh" } else { "" };
+            let how = match stage {
+                _ if self.begins_fresh(stage) => ", begun fresh",
+                Stage::Warmup if self.recipe.keep_codes => ", the decoder alone",
+                _ => "",
+            };
             let name = stage.name();
-            stages.push(format!("{name} {iteration} iterations in {minutes:.0} min{fresh}"));
+            stages.push(format!("{name} {iteration} iterations in {minutes:.0} min{how}"));
         }
         let stages = stages.join(", ");
         Ok(match self.before() {

@@ -328,6 +328,49 @@ mod tests {
     }
 
     #[test]
+    fn foreign_codes_come_from_the_other_material_and_leave_the_scene_as_it_is() {
+        let tasks = [Task::Boat, Task::Tower, Task::Airplane, Task::Person];
+        let clip = |task| Arc::new(PoolClip { frames: Vec::new(), step: 0, task: Some(task) });
+        let clips = tasks.map(clip);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let (mut foreign, draws) = (0, 500);
+        for _ in 0..draws {
+            for (own, from) in listeners(&clips, &mut rng).into_iter().enumerate() {
+                let other = tasks[from].folds_paper() != tasks[own].folds_paper();
+                assert!(own == from || other);
+                foreign += usize::from(own != from);
+            }
+        }
+        let share = foreign as f64 / (draws * tasks.len()) as f64;
+        assert!((share - FOREIGN_SHARE).abs() < 0.03, "{share}");
+        let alone = [clips[0].clone(), clips[2].clone()];
+        assert_eq!(listeners(&alone, &mut rng), [0, 1], "paper alone has no other material");
+
+        let device = Device::flex();
+        let of_rows = |[a, b]: [f32; 2], shape: [usize; 5]| {
+            let row = |value: f32| Tensor::<5>::full(shape, value, &device);
+            Tensor::cat(vec![row(a), row(b)], 0)
+        };
+        let (video, start) =
+            (of_rows([1.0, 2.0], [1, 3, 5, 2, 2]), of_rows([3.0, 4.0], [1, 3, 1, 2, 2]));
+        let targets = foreign_targets(&video, &start, &[0, 0]);
+        assert_eq!(targets.dims(), video.dims());
+        let rows: Vec<f32> = targets.mean_dims(&[1, 2, 3, 4]).into_data().try_into_vec().unwrap();
+        assert_eq!(rows, [1.0, 4.0]);
+    }
+
+    #[test]
+    fn only_own_codes_are_shaped_by_what_a_clip_should_become() {
+        let device = Device::flex().autodiff();
+        let codes = Tensor::<3>::ones([2, 1, 1], &device).require_grad();
+        let heard = foreign_codes(&codes, &[0, 0]);
+        let gradients = (heard * 3.0).sum().backward();
+        let gradient: Vec<f32> =
+            codes.grad(&gradients).expect("a leaf").into_data().try_into_vec().unwrap();
+        assert_eq!(gradient, [3.0, 0.0]);
+    }
+
+    #[test]
     fn picked_colours_are_judged_where_the_picture_moves_and_nowhere_else() {
         let device = Device::flex();
         let start = Tensor::<5>::zeros([1, 3, 1, 4, 4], &device);
