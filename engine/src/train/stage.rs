@@ -76,6 +76,10 @@ impl FromStr for Stage {
     }
 }
 
+/// What a decoder's learning rate is multiplied with where the codes are kept: a warm-up at its full
+/// rate takes longer to come back to where it began than such a run has.
+const DECODER_ALONE_RATE: f64 = 0.2;
+
 /// Sizes of everything a run trains.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Recipe {
@@ -362,7 +366,10 @@ impl RunFolder {
                     trained,
                     keep_codes: self.recipe.keep_codes,
                 };
-                let schedule = schedule(trained);
+                let mut schedule = schedule(trained);
+                if settings.keep_codes {
+                    schedule.learning_rate *= DECODER_ALONE_RATE;
+                }
                 warmup::train(&folder, start, settings, schedule, device, on_tick).map(drop)
             }
             Stage::Joint => {
