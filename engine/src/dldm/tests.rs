@@ -126,7 +126,7 @@ fn fixed_codes_stay_and_the_decoder_learns() {
         let loss = (painted.video - video.clone()).square().mean();
         errors.push(loss.clone().inner().into_scalar::<f32>());
         let gradients = GradientsParams::from_grads(loss.backward(), &model);
-        model = optimizer.step(3e-3, model, gradients);
+        model = optimizer.step(3e-4, model, gradients);
     }
     assert!(errors[14] < 0.9 * errors[0], "{errors:?}");
     assert_eq!(before.1, queries(&model));
