@@ -139,6 +139,8 @@ pub struct Chosen {
     pub half_card: bool,
     /// For people: adapter, interface and driver.
     pub description: String,
+    /// What it takes is memory of this process: the processor, or software that plays a card.
+    pub in_own_memory: bool,
     /// Another machine's.
     pub elsewhere: bool,
     /// Kernels are compiled when they first run, which can take longer than the work itself.
@@ -253,7 +255,15 @@ fn cpu() -> Chosen {
 
 fn processor(device: Device, description: String) -> Chosen {
     let numbers = Numbers::default();
-    Chosen { device, numbers, half_card: false, description, elsewhere: false, compiles: false }
+    Chosen {
+        device,
+        numbers,
+        half_card: false,
+        description,
+        in_own_memory: true,
+        elsewhere: false,
+        compiles: false,
+    }
 }
 
 #[cfg(not(feature = "gpu"))]
@@ -362,9 +372,16 @@ mod with_wgpu {
             .setup(setup)
             .init()
             .map_err(|error| refused(error.to_string()))?;
-        let half_card = half && info.device_type != DeviceType::Cpu;
-        let numbers = Numbers::default();
-        Ok(Chosen { device, numbers, half_card, description, elsewhere: false, compiles: true })
+        let in_own_memory = info.device_type == DeviceType::Cpu;
+        Ok(Chosen {
+            device,
+            numbers: Numbers::default(),
+            half_card: half && !in_own_memory,
+            description,
+            in_own_memory,
+            elsewhere: false,
+            compiles: true,
+        })
     }
 }
 

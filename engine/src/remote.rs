@@ -189,6 +189,7 @@ mod built {
             numbers: Numbers::default(),
             half_card: false,
             description: format!("another machine, {remote}"),
+            in_own_memory: false,
             elsewhere: true,
             compiles: true,
         })

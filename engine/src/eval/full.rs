@@ -8,7 +8,7 @@ use burn::tensor::{Distribution, Tensor};
 use serde::Serialize;
 
 use super::arithmetic::{self, Positions};
-use super::scores::{Scores, computes_in_own_memory};
+use super::scores::Scores;
 use super::speed::{Working, wait};
 use super::{EvalError, unseen};
 use crate::flop::of_convolutions;
@@ -136,7 +136,7 @@ pub fn full(
         manifest,
         chosen,
         repeats,
-        own_memory: computes_in_own_memory(chosen),
+        own_memory: chosen.in_own_memory,
         on_row,
         costs: Vec::new(),
     };

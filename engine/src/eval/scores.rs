@@ -7,7 +7,7 @@ use burn::tensor::{Distribution, Tensor};
 use serde::Serialize;
 
 use super::speed::wait;
-use crate::gpu::{self, Chosen};
+use crate::gpu::Chosen;
 use crate::memory::{self, human};
 use crate::vdm::{MAX_SCORES, attention};
 
@@ -43,7 +43,7 @@ impl fmt::Display for Scores {
 impl Scores {
     /// Runs attention twice and looks at what it takes.
     pub(super) fn measure(chosen: &Chosen) -> Self {
-        if !computes_in_own_memory(chosen) {
+        if !chosen.in_own_memory {
             return Self::NotMeasured;
         }
         // The first run compiles kernels where a device does that.
@@ -76,15 +76,6 @@ fn taken(chosen: &Chosen, tokens: usize) -> Option<u64> {
     let before = memory::resident()?;
     wait(&attention(q, k, v, None));
     Some(memory::peak()?.saturating_sub(before))
-}
-
-/// Whether what the device takes is memory of this process: on the processor, and where software
-/// plays the card.
-pub(super) fn computes_in_own_memory(chosen: &Chosen) -> bool {
-    let software = |adapter: &gpu::Adapter| {
-        adapter.is_software && chosen.description.starts_with(&adapter.description)
-    };
-    !chosen.compiles || gpu::adapters().iter().any(software)
 }
 
 #[cfg(test)]
