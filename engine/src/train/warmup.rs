@@ -160,6 +160,7 @@ pub fn train(
         let (heard, target) = match progress >= CARRIED_AFTER {
             true => {
                 let heard = listeners(&clips, &mut rng);
+                end_where_foreign(&mut places, &heard);
                 (foreign_codes(&codes, &heard), foreign_targets(&video, &start, &heard))
             }
             false => (codes, video.clone()),
@@ -205,6 +206,12 @@ fn listeners(clips: &[Arc<PoolClip>], rng: &mut ChaCha8Rng) -> Vec<usize> {
             }
         })
         .collect()
+}
+
+/// A scene that foreign codes left as it was lacks a step: its episode does not go on from there.
+fn end_where_foreign(places: &mut [Option<usize>], heard: &[usize]) {
+    let rows = places.iter_mut().zip(heard).enumerate();
+    rows.filter(|(own, (_, from))| own != *from).for_each(|(_, (place, _))| *place = None);
 }
 
 /// The codes that each clip hears, `[batch, dimension, token]`. No gradient leads to foreign ones:
@@ -345,6 +352,10 @@ mod tests {
         assert!((share - FOREIGN_SHARE).abs() < 0.03, "{share}");
         let alone = [clips[0].clone(), clips[2].clone()];
         assert_eq!(listeners(&alone, &mut rng), [0, 1], "paper alone has no other material");
+
+        let mut places = [Some(4), Some(9)];
+        end_where_foreign(&mut places, &[0, 0]);
+        assert_eq!(places, [Some(4), None]);
 
         let device = Device::flex();
         let of_rows = |[a, b]: [f32; 2], shape: [usize; 5]| {
