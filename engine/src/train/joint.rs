@@ -15,10 +15,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use super::dye::{Dye, dyed};
 use super::likeness::picture_error;
 use super::pool::PoolClip;
 use super::vae::scalar;
@@ -42,8 +43,6 @@ const BANK: usize = 1500;
 const NEW_EVERY: usize = 2;
 /// Sampler steps of the packs we train.
 pub(super) const REFINE_STEPS: usize = 1;
-/// How far colours of the diffusion target are moved: gain and offset a channel.
-const JITTER: f32 = 0.1;
 
 /// Both networks of the stage, as one checkpoint.
 #[derive(Module, Debug)]
@@ -91,15 +90,16 @@ pub fn train(
             let clips = pool.sample(batch, &mut rng);
             let video = stack_frames(&clips, &plain);
             let small = resize_bilinear(video.clone(), coarse_size);
-            let jittered = Jitter::draw(batch, &mut rng, &plain).apply(video);
+            let dyes: Vec<Dye> = (0..batch).map(|_| Dye::draw(&mut rng)).collect();
+            let video = dyed(&video, &dyes);
             let small = small.autodiff();
             let out = run.model.dldm.forward_train_detached(small.clone());
             let weight = moving_weight(&small, &small.clone().slice_dim(2, 0..1));
             let error = (out.recon.clone() - small).abs() * weight.clone();
             let reconstruction = error.mean() / weight.mean();
-            let first = jittered.clone().slice_dim(2, 0..1);
+            let first = video.clone().slice_dim(2, 0..1);
             let codes = out.codes.clone().inner().unsqueeze_dims(&[3, 4]);
-            let prepared = prepare(&run.model.vdm, jittered, first, out.recon.inner(), codes);
+            let prepared = prepare(&run.model.vdm, video, first, out.recon.inner(), codes);
             let prepared = prepared.map(Tensor::autodiff);
             let (loss, mut measures) = painting_loss(&run.model, prepared, out.codes, &mut rng);
             measures.push(("reconstruction", scalar(&reconstruction)));
@@ -222,8 +222,8 @@ fn code_tokens(codes: Tensor<5>) -> Tensor<3> {
 #[derive(Default)]
 struct Walk {
     place: Option<usize>,
-    /// The same for a whole episode: a painted end has it already.
-    jitter: Option<Jitter>,
+    /// Of the episode: a painted end has its colours already.
+    dye: Option<Dye>,
     ends: Option<Ends>,
 }
 
@@ -238,13 +238,14 @@ impl Walk {
         let device = model.vdm.vae.valid().devices().remove(0);
         let clips = pool.walk(std::slice::from_mut(&mut self.place), rng);
         if clips[0].step == 0 {
-            (self.jitter, self.ends) = (None, None);
+            (self.dye, self.ends) = (None, None);
         }
-        let jitter = self.jitter.get_or_insert_with(|| Jitter::draw(1, rng, &device));
-        let video = jitter.apply(stack_frames(&clips, &device));
+        let dye = *self.dye.get_or_insert_with(|| Dye::draw(rng));
+        let video = stack_frames(&clips, &device);
         let small = resize_bilinear(video.clone(), coarse_size);
         let dldm = model.dldm.valid();
         let codes = dldm.quantize(dldm.encode(small.clone()).z).codes;
+        let (video, small) = (dye.apply(video), dye.apply(small));
         let from = self.ends.take().filter(|_| rng.random_bool(CARRIED_SHARE));
         let from = from.unwrap_or_else(|| Ends {
             coarse: small.slice_dim(2, 0..1),
@@ -256,27 +257,5 @@ impl Walk {
         let refined = paint(model, &prepared, rng.random());
         self.ends = Some(Ends { coarse: last_frame(coarse), refined });
         prepared
-    }
-}
-
-/// A gain and an offset a channel, the same for all frames of a clip: the codes must not carry
-/// colours.
-struct Jitter {
-    gain: Tensor<5>,
-    offset: Tensor<5>,
-}
-
-impl Jitter {
-    fn draw(batch: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
-        let mut draw = |around: f32| {
-            let values: Vec<f32> =
-                (0..batch * 3).map(|_| around + rng.random_range(-JITTER..=JITTER)).collect();
-            Tensor::from_data(TensorData::new(values, [batch, 3, 1, 1, 1]), device)
-        };
-        Self { gain: draw(1.0), offset: draw(0.0) }
-    }
-
-    fn apply(&self, video: Tensor<5>) -> Tensor<5> {
-        (video * self.gain.clone() + self.offset.clone()).clamp(-1.0, 1.0)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A run folder holds one folder a stage with its checkpoint, log and plot. Every stage resumes.
 
+mod dye;
 mod joint;
 mod likeness;
 mod pack;

@@ -13,6 +13,7 @@ use burn::tensor::{Device, Tensor};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use super::dye::{Dye, dyed};
 use super::pool::PoolClip;
 use super::vae::scalar;
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
@@ -33,7 +34,8 @@ const MOVING_THRESHOLD: f32 = 0.15;
 const MOTION_SHARE: f64 = 0.6;
 /// Share of the clips that begin where the painted clip before them ended.
 pub(super) const CARRIED_SHARE: f64 = 0.8;
-/// Share of the stage after which painted clips are fit to begin with.
+/// Share of the stage after which painted clips are fit to begin with, and the decoder is taught what
+/// rollouts ask of it: other colours, codes of another material.
 const CARRIED_AFTER: f64 = MOTION_SHARE;
 /// Share of the clips whose decoder hears the codes of a clip of the other material.
 const FOREIGN_SHARE: f64 = 0.125;
@@ -141,6 +143,7 @@ pub fn train(
     let pool = ClipPool::start(Subject::Tasks, size, seed * 1000, 12_000, 4 * batch);
     let mut gap = 0.0;
     let mut places = vec![None; batch];
+    let mut dyes = vec![Dye::NONE; batch];
     let mut ends: Option<Tensor<5>> = None;
     while !run.is_done() {
         let clips = pool.walk(&mut places, &mut rng);
@@ -149,15 +152,20 @@ pub fn train(
         let progress = if trained { 1.0 } else { run.progress() };
         let carried: Vec<bool> =
             clips.iter().map(|clip| clip.step > 0 && rng.random_bool(CARRIED_SHARE)).collect();
-        let start = begin_with(video.clone().slice_dim(2, 0..1), ends.take(), &carried);
-        let weight = moving_weight(&video, &start);
+        let in_rollouts = progress >= CARRIED_AFTER;
+        for (dye, _) in dyes.iter_mut().zip(&clips).filter(|(_, clip)| clip.step == 0) {
+            *dye = if in_rollouts { Dye::draw(&mut rng) } else { Dye::NONE };
+        }
         let dldm = &run.model.dldm;
         let codes = match keep_codes {
             true => dldm.quantize(dldm.encode(video.clone()).z).codes,
             false => dldm.codes_in_training(video.clone()),
         };
         let motion_error = run.model.motion_error(codes.clone(), &video);
-        let (heard, target) = match progress >= CARRIED_AFTER {
+        let video = dyed(&video, &dyes);
+        let start = begin_with(video.clone().slice_dim(2, 0..1), ends.take(), &carried);
+        let weight = moving_weight(&video, &start);
+        let (heard, target) = match in_rollouts {
             true => {
                 let heard = listeners(&clips, &mut rng);
                 end_where_foreign(&mut places, &heard);
@@ -173,7 +181,7 @@ pub fn train(
             if run.iteration() % 20 == 0 {
                 gap = wrong_code_gap(dldm, &target, start, &heard, &out.video);
             }
-            if progress >= CARRIED_AFTER {
+            if in_rollouts {
                 ends = Some(last_frame(out.video.clone()).detach().clamp(-1.0, 1.0));
             }
             out.video
