@@ -99,7 +99,8 @@ pub fn train(
             let reconstruction = error.mean() / weight.mean();
             let first = video.clone().slice_dim(2, 0..1);
             let codes = out.codes.clone().inner().unsqueeze_dims(&[3, 4]);
-            let prepared = prepare(&run.model.vdm, video, first, out.recon.inner(), codes);
+            let coarse = dyed(&out.recon.inner(), &dyes);
+            let prepared = prepare(&run.model.vdm, video, first, coarse, codes);
             let prepared = prepared.map(Tensor::autodiff);
             let (loss, mut measures) = painting_loss(&run.model, prepared, out.codes, &mut rng);
             measures.push(("reconstruction", scalar(&reconstruction)));
