@@ -213,7 +213,8 @@ fn a_run_goes_on_from_a_pack() {
         let clips = pack.reference().unwrap().expect("the pack has a reference set").clips;
         clips.into_iter().map(|clip| clip.codes).collect::<Vec<_>>()
     };
-    assert_eq!(codes(&kept), codes(&pack));
+    // Both were encoded with weights that a pack had rounded.
+    assert_eq!(codes(&kept), codes(&untrained));
     let dldm = |pack: &Pack| Weights::of(&pack.load(&device).unwrap().dldm, &DLDM_KEYS);
     let (before, after) = (dldm(&pack), dldm(&kept));
     let moved: Vec<&str> = before

@@ -258,10 +258,11 @@ impl Vdm {
         conditioning: &Conditioning,
         on_step: impl FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Option<Tensor<5>> {
-        let video = self.vae.decode_watched(latents, on_step)?;
         Some(match &conditioning.ground {
-            Some(ground) => ground.restore(video),
-            None => video,
+            Some(ground) => {
+                ground.restore(self.vae.decode_watched(ground.temper(latents), on_step)?)
+            }
+            None => self.vae.decode_watched(latents, on_step)?,
         })
     }
 }
