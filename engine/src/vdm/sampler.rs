@@ -307,6 +307,7 @@ mod tests {
     use burn::tensor::Distribution;
 
     use super::*;
+    use crate::media::resize_bilinear;
     use crate::vdm::{CONTROL_KEYS, CrossMask, DIT_KEYS};
     use crate::weights::Weights;
 
@@ -393,7 +394,8 @@ mod tests {
         let device = Device::flex();
         let vdm = tiny().init(&device);
         let frame = random([1, 3, 1, 32, 48], &device).clamp(-1.0, 1.0);
-        let coarse = random([1, 3, 1, 16, 24], &device).expand([1, 3, 9, 16, 24]);
+        let small = resize_bilinear(frame.clone(), FrameSize { height: 16, width: 24 });
+        let coarse = small.expand([1, 3, 9, 16, 24]);
         let from = vdm.conditioning(frame.clone(), coarse, random([1, 4, 8], &device));
         let ground = from.ground.as_ref().expect("the small model begins with the coarse video");
         let latents = ground.latents.clone();
