@@ -20,7 +20,7 @@ const BANK: usize = 4000;
 const NEW_PER_ITERATION: usize = 1;
 /// Share of the clips with something beneath that are drawn at the highest level at once; of the
 /// others half end there too. All levels below show part of the truth, which a sampling of one step
-/// never sees: a painter that met it half of the time left unseen clips worse than it found them.
+/// never sees.
 const HIGHEST_SHARE: f64 = 0.6;
 
 /// Pretrains the transformer of `start` on clips seen through `vae`; there are no codes and no control yet.
