@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-/// Share of the episodes whose channels change places.
+/// Share of the episodes whose channels are put in any order, one of six being their own.
 const SWAPPED_SHARE: f64 = 0.5;
 /// How far gain and offset of a channel go from 1 and 0.
 const SHIFT: f32 = 0.1;

@@ -251,7 +251,8 @@ impl Vdm {
     }
 
     /// Latents sampled from `conditioning` to video, one latent step at a time, as
-    /// [`VideoVae::decode_watched`]. Values are not clamped.
+    /// [`VideoVae::decode_watched`]. Where sampling began with a ground, they are first led back
+    /// towards it, [`Ground::temper`], and it then gives back its details. Values are not clamped.
     pub fn decode_watched(
         &self,
         latents: Tensor<5>,
