@@ -36,6 +36,12 @@ impl Dye {
         Self { channels, gain: around(1.0), offset: around(0.0) }
     }
 
+    /// Moves every channel by its offset.
+    #[cfg(test)]
+    pub fn shifting(offset: [f32; 3]) -> Self {
+        Self { offset, ..Self::NONE }
+    }
+
     /// # Shapes
     /// - video: `[batch, 3, time, height, width]` in -1 to 1, result: the same
     pub fn apply(&self, video: Tensor<5>) -> Tensor<5> {

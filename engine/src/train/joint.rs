@@ -260,3 +260,50 @@ impl Walk {
         prepared
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dldm::DldmConfig;
+    use crate::vdm::VdmConfig;
+
+    /// A fresh coarse decoder repeats the frame it begins with.
+    fn fresh(device: &Device) -> Joint {
+        let dldm = DldmConfig {
+            channels: 8,
+            channels_mult: vec![1, 2],
+            z_channels: 16,
+            connector_channels: 16,
+            ..DldmConfig::craft_mini()
+        };
+        let mut vdm = VdmConfig::craft_mini();
+        vdm.vae.dim = 8;
+        for dit in [&mut vdm.dit, &mut vdm.control.dit] {
+            dit.model_channels = 24;
+            dit.num_blocks = 2;
+            dit.num_heads = 2;
+            dit.adaln_lora_dim = 4;
+            dit.crossattn_emb_channels = 16;
+        }
+        vdm.control.num_blocks = 1;
+        Joint { dldm: dldm.init(device), vdm: vdm.init(device) }
+    }
+
+    #[test]
+    fn what_the_painter_begins_with_has_the_colours_of_its_target() {
+        let device = Device::flex();
+        let model = fresh(&device.clone().autodiff());
+        let size = FrameSize { height: 32, width: 48 };
+        let pool = ClipPool::start(Subject::Tasks, size, 1, 2, 2);
+        let dye = Dye::shifting([0.4, -0.4, 0.0]);
+        // The second clip of an episode, whose dye is drawn already.
+        let mut walk = Walk { place: Some(0), dye: Some(dye), ends: None };
+        let coarse_size = FrameSize { height: 16, width: 24 };
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let [_, _, beneath, _, lost, truth, _] = walk.next(&model, &pool, coarse_size, &mut rng);
+        let ground = Ground { latents: beneath, lost }.untouched(&model.vdm.vae.valid());
+        let colours = |video: Tensor<5>| last_frame(video).mean_dims(&[0, 2, 3, 4]);
+        let apart = (colours(ground) - colours(truth)).abs().max().into_scalar::<f32>();
+        assert!(apart < 0.15, "{apart}");
+    }
+}
