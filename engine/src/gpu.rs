@@ -145,9 +145,17 @@ pub struct Chosen {
     pub elsewhere: bool,
     /// Kernels are compiled when they first run, which can take longer than the work itself.
     pub compiles: bool,
+    /// Attention runs in the kernel of [`crate::fused_attention::FusedAttention`].
+    pub fused_attention: bool,
 }
 
 impl Chosen {
+    /// Whether the transformer's attention among a clip's tokens holds scores: on cards whose
+    /// attention is not fused. burn's attention on the processor never does.
+    pub fn holds_scores(&self) -> bool {
+        self.compiles && !self.fused_attention
+    }
+
     /// The same device computing as asked for, with a pack whose transformer and control branch
     /// have `count` numbers.
     ///
@@ -263,6 +271,7 @@ fn processor(device: Device, description: String) -> Chosen {
         in_own_memory: true,
         elsewhere: false,
         compiles: false,
+        fused_attention: false,
     }
 }
 
@@ -284,11 +293,12 @@ use with_wgpu::open_adapter;
 
 #[cfg(feature = "gpu")]
 mod with_wgpu {
-    use burn::tensor::Device;
+    use burn::tensor::{Device, Tensor};
     use burn_wgpu::WgpuSetup;
     use wgpu::{Backends, DeviceType};
 
     use super::{Adapter, Chosen, DeviceChoice, GpuError};
+    use crate::fused_attention::FusedAttention;
     use crate::weights::Numbers;
 
     fn backends(choice: DeviceChoice) -> Backends {
@@ -373,6 +383,8 @@ mod with_wgpu {
             .init()
             .map_err(|error| refused(error.to_string()))?;
         let in_own_memory = info.device_type == DeviceType::Cpu;
+        let probe = Tensor::zeros([1, 1, 1, 4], &device);
+        let fused_attention = FusedAttention::of(&probe, &probe).is_some();
         Ok(Chosen {
             device,
             numbers: Numbers::default(),
@@ -381,6 +393,7 @@ mod with_wgpu {
             in_own_memory,
             elsewhere: false,
             compiles: true,
+            fused_attention,
         })
     }
 }

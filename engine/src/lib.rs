@@ -6,6 +6,8 @@ pub mod craft;
 pub mod dldm;
 pub mod eval;
 mod flop;
+#[cfg(feature = "gpu")]
+pub mod fused_attention;
 pub mod gpu;
 pub mod import;
 pub mod media;

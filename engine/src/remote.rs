@@ -192,6 +192,7 @@ mod built {
             in_own_memory: false,
             elsewhere: true,
             compiles: true,
+            fused_attention: false,
         })
     }
 

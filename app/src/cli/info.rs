@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
         clips: manifest.longest_task(),
         refined: manifest.vdm.is_some(),
         previews: false,
-        on_processor: !chosen.compiles,
+        holds_scores: chosen.holds_scores(),
         numbers: chosen.numbers,
     };
     let estimate = Estimate::of(manifest, job);

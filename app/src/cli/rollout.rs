@@ -90,10 +90,10 @@ pub fn run(args: &Args) -> Result<()> {
         clips: args.clips.or(there).unwrap_or_else(|| pack.manifest.longest_task()),
         refined: !args.coarse_only,
         previews: false,
-        on_processor: !chosen.compiles,
+        holds_scores: chosen.holds_scores(),
         numbers: chosen.numbers,
     };
-    let limit = args.memory.limit(job.on_processor);
+    let limit = args.memory.limit(!chosen.compiles);
     let (estimate, residence) = Estimate::plan(&pack.manifest, job, limit)?;
     tell(&estimate, residence, limit);
     let cache = if args.fresh { None } else { ClipCache::of_user().map(Arc::new) };
@@ -136,7 +136,7 @@ pub fn run(args: &Args) -> Result<()> {
             eprintln!("{reason}");
         }
     }
-    let card = if job.on_processor { "" } else { ", without the card's own" };
+    let card = if !chosen.compiles { "" } else { ", without the card's own" };
     if let Some(peak) = memory::peak() {
         println!(
             "memory: {} at most{card}, about {} had been estimated",

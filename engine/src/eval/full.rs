@@ -19,7 +19,8 @@ use crate::pack::{Estimate, Job, Manifest, Networks, Pack, PackError, Residence,
 use crate::policy::CodeSampling;
 use crate::vdm::schedule::Beginning;
 use crate::vdm::{
-    CONTROL_KEYS, ControlConfig, DIT_KEYS, DitConfig, DitInput, Vdm, VdmConfig, VideoVaeConfig,
+    CONTROL_KEYS, ControlConfig, DIT_KEYS, DitConfig, DitInput, MAX_SCORES, Vdm, VdmConfig,
+    VideoVaeConfig, attention, attention_in_slices,
 };
 
 /// What a clip costs on one device.
@@ -33,6 +34,33 @@ pub struct ClipCost {
     /// What attention did with its scores.
     pub scores: Scores,
     pub costs: Vec<Cost>,
+    /// Where attention is fused.
+    pub attention: Option<AttentionCost>,
+}
+
+/// Self-attention of one block, which is part of the block's cost, in the fused kernel and without.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct AttentionCost {
+    pub tokens: usize,
+    pub flop: f64,
+    pub fused_seconds: f64,
+    /// Scores held, for some queries at a time.
+    pub in_slices_seconds: f64,
+}
+
+impl fmt::Display for AttentionCost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tokens, flop, fused_seconds, in_slices_seconds } = *self;
+        write!(
+            f,
+            "self-attention of {tokens} tokens: {} in the fused kernel, {:.3} TFLOP/s; in slices {}, \
+             {:.2} times as long",
+            duration(fused_seconds),
+            flop / fused_seconds / 1e12,
+            duration(in_slices_seconds),
+            in_slices_seconds / fused_seconds
+        )
+    }
 }
 
 /// One part of a clip's work.
@@ -100,7 +128,8 @@ impl fmt::Display for ClipCost {
             );
             writeln!(f, "{}", line.trim_end())?;
         }
-        writeln!(f, "  {:width$}  {:>9}", "a clip", duration(clip))
+        writeln!(f, "  {:width$}  {:>9}", "a clip", duration(clip))?;
+        self.attention.map_or(Ok(()), |attention| writeln!(f, "{attention}"))
     }
 }
 
@@ -147,8 +176,9 @@ pub fn full(
     let guided = if manifest.sampler.guidance == 0.0 { 1 } else { 2 };
     let evaluations = guided * (manifest.sampler.refine_steps + 1);
     bench.transformer(vdm, config, evaluations, scores)?;
-    let costs = bench.costs;
     let latents = latent_shape(manifest, &config.vae);
+    let attention = bench.attention(config, Positions::of(&config.dit, latents).tokens);
+    let costs = bench.costs;
     let title = format!(
         "{}, {}, {} frames of {}: {} tokens, {evaluations} evaluations (guidance {})",
         manifest.name,
@@ -158,7 +188,8 @@ pub fn full(
         Positions::of(&config.dit, latents).tokens,
         manifest.sampler.guidance,
     );
-    Ok(ClipCost { title, device: chosen.description.clone(), evaluations, scores, costs })
+    let device = chosen.description.clone();
+    Ok(ClipCost { title, device, evaluations, scores, costs, attention })
 }
 
 /// The same manifest with one block in transformer and control branch.
@@ -237,9 +268,8 @@ impl Bench<'_> {
     /// What a stage was estimated to need for clips of so many frames.
     fn estimated(&self, frames: usize, stage: &str) -> Result<Option<u64>, PackError> {
         let manifest = self.manifest.at(frames, self.manifest.frame_size)?;
-        let on_processor = !self.chosen.compiles;
-        let numbers = self.chosen.numbers;
-        let job = Job { clips: 0, refined: true, previews: false, on_processor, numbers };
+        let (holds_scores, numbers) = (self.chosen.holds_scores(), self.chosen.numbers);
+        let job = Job { clips: 0, refined: true, previews: false, holds_scores, numbers };
         Ok(Estimate::of(&manifest, job).working(stage))
     }
 
@@ -371,6 +401,30 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// Both ways of self-attention among as many tokens, where there are two.
+    fn attention(&self, config: &VdmConfig, tokens: usize) -> Option<AttentionCost> {
+        if !self.chosen.fused_attention {
+            return None;
+        }
+        let (heads, width) = (config.dit.num_heads, config.dit.head_dim());
+        let dtype = self.chosen.numbers.precision.dtype();
+        let draw = || {
+            let normal = Distribution::Normal(0.0, 1.0);
+            let shape = [1, heads, tokens, width];
+            Tensor::<4>::random(shape, normal, &self.chosen.device).cast(dtype)
+        };
+        let (q, k, v) = (draw(), draw(), draw());
+        let of = |way: fn(Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>| {
+            self.pass(&|| wait(&way(q.clone(), k.clone(), v.clone()))).seconds
+        };
+        Some(AttentionCost {
+            tokens,
+            flop: 4.0 * (tokens * tokens * heads * width) as f64,
+            fused_seconds: of(|q, k, v| attention(q, k, v, None)),
+            in_slices_seconds: of(|q, k, v| attention_in_slices(q, k, v, None, MAX_SCORES)),
+        })
+    }
+
     fn input(&self, config: &VdmConfig, shape: [usize; 5]) -> DitInput {
         let device = &self.chosen.device;
         let [batch, _, steps, height, width] = shape;
@@ -410,6 +464,12 @@ mod tests {
             evaluations: 72,
             scores: Scores::NeverHeld,
             costs: vec![cost("decoder", 50.0, 1e14, 3), cost("block", 0.5, 1e12, 100)],
+            attention: Some(AttentionCost {
+                tokens: 1000,
+                flop: 8e11,
+                fused_seconds: 0.4,
+                in_slices_seconds: 1.0,
+            }),
         };
         assert_eq!(table.clip_seconds(), 200.0);
         assert_eq!(cost("no time at all", 0.0, 1e9, 1).rate(), "");
@@ -422,6 +482,7 @@ mod tests {
         assert_eq!(lines[3][7..], memory);
         assert_eq!(lines[4][..7], ["block", "500.0", "ms", "2.000", "x", "100", "25.0%"]);
         assert_eq!(lines[5], ["a", "clip", "3.3", "min"]);
+        assert!(lines[6].contains(&"2.000") && lines[6].contains(&"2.50"), "{text}");
     }
 
     #[test]

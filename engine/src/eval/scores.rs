@@ -1,5 +1,5 @@
-//! Whether attention holds its scores in memory on a device. burn does not say which of its kernels
-//! ran, so the memory that attention takes must.
+//! How attention runs on a device, and whether it holds its scores in memory. burn does not say which
+//! of its kernels ran, so the memory that attention takes must; of the fused kernel it is known.
 
 use std::fmt;
 
@@ -17,10 +17,12 @@ const HEADS: usize = 4;
 const WIDTH: usize = 64;
 const TOKENS: usize = 2048;
 
-/// What attention was seen to do with its scores.
+/// What attention does with its scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scores {
+    /// It runs in the kernel of [`crate::fused_attention::FusedAttention`], which has no memory for them.
+    Fused,
     /// Held for some queries at a time, at most so many bytes.
     Held {
         at_most: u64,
@@ -33,6 +35,7 @@ pub enum Scores {
 impl fmt::Display for Scores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Fused => f.write_str("fused kernel, scores never held"),
             Self::Held { at_most } => write!(f, "scores held, {} at a time", human(*at_most)),
             Self::NeverHeld => f.write_str("scores never held"),
             Self::NotMeasured => f.write_str("scores not measured"),
@@ -41,10 +44,12 @@ impl fmt::Display for Scores {
 }
 
 impl Scores {
-    /// Runs attention twice and looks at what it takes.
+    /// Runs attention twice and looks at what it takes, where that can be seen.
     pub(super) fn measure(chosen: &Chosen) -> Self {
-        if !chosen.in_own_memory {
-            return Self::NotMeasured;
+        match (chosen.fused_attention, chosen.in_own_memory) {
+            (true, _) => return Self::Fused,
+            (false, false) => return Self::NotMeasured,
+            (false, true) => {}
         }
         // The first run compiles kernels where a device does that.
         taken(chosen, TOKENS / 2);

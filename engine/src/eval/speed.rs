@@ -115,7 +115,7 @@ pub fn speed(
     });
     drop(models);
     let numbers = chosen.numbers;
-    let job = Job { clips: 0, refined: true, previews: false, on_processor: true, numbers };
+    let job = Job { clips: 0, refined: true, previews: false, holds_scores: false, numbers };
     let estimate = (!chosen.compiles).then(|| Estimate::of(&pack.manifest, job));
     let networks = networks(&pack.load(&chosen.device)?, &pack, estimate.as_ref(), repeats);
     Ok(DeviceSpeed {

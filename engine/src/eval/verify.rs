@@ -71,7 +71,7 @@ pub fn verify(
 /// The networks are loaded whole, one side after the other.
 fn check_memory(manifest: &Manifest, limit: Option<u64>) -> Result<(), EvalError> {
     let numbers = Numbers::default();
-    let job = Job { clips: 1, refined: true, previews: false, on_processor: true, numbers };
+    let job = Job { clips: 1, refined: true, previews: false, holds_scores: false, numbers };
     let needed = Estimate::of(manifest, job).peak(Residence::Kept);
     match limit {
         Some(there) if needed > there => {

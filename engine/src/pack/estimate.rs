@@ -72,8 +72,8 @@ pub struct Job {
     pub refined: bool,
     /// Whether clips are decoded while they are sampled.
     pub previews: bool,
-    /// Whether it runs on the processor, which never holds the scores of attention.
-    pub on_processor: bool,
+    /// Whether attention holds its scores, some at a time ([`crate::gpu::Chosen::holds_scores`]).
+    pub holds_scores: bool,
     /// Those of transformer and control branch.
     pub numbers: Numbers,
 }
@@ -404,7 +404,7 @@ impl Sizes<'_> {
 
     /// The scores of attention before and behind the softmax.
     fn scores(&self, heads: usize, tokens: usize) -> usize {
-        if self.job.on_processor {
+        if !self.job.holds_scores {
             return 0;
         }
         2 * (heads * tokens * tokens).min(MAX_SCORES) * self.job.numbers.precision.bytes()
@@ -420,7 +420,7 @@ mod tests {
 
     fn job(refined: bool) -> Job {
         let numbers = Numbers::default();
-        Job { clips: 7, refined, previews: false, on_processor: true, numbers }
+        Job { clips: 7, refined, previews: false, holds_scores: false, numbers }
     }
 
     #[test]
@@ -488,7 +488,7 @@ mod tests {
         let plain = peak(|_, _| ());
         assert!(peak(|_, job| job.clips = 20) > plain);
         assert!(peak(|_, job| job.previews = true) > plain);
-        assert!(peak(|_, job| job.on_processor = false) >= plain);
+        assert!(peak(|_, job| job.holds_scores = true) >= plain);
         assert!(peak(|manifest, _| manifest.frame_size.height /= 2) < plain);
         assert!(peak(|manifest, _| manifest.frames_per_clip = 49) < plain);
     }

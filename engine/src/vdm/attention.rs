@@ -4,23 +4,34 @@ use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData, module};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "gpu")]
+use crate::fused_attention::{FusedAttention, SCORES_OF_A_LAUNCH};
+
 /// Scores held in memory at a time, in numbers: 256 MiB of f32.
 pub const MAX_SCORES: usize = 1 << 26;
 
 /// Attention of `q` to `k` and `v`, `[batch, heads, tokens, head_dim]` each, scaled by one over
 /// the root of `head_dim`. `hidden`, `[1, 1, queries, keys]`, is true where a key must not be seen.
 ///
-/// Long sequences go in slices of queries, so that the scores never fill the memory.
+/// Where nothing is hidden, graphics cards never hold the scores. Elsewhere long sequences go in
+/// slices of queries, so that the scores never fill the memory.
 pub fn attention(
     q: Tensor<4>,
     k: Tensor<4>,
     v: Tensor<4>,
     hidden: Option<Tensor<4, Bool>>,
 ) -> Tensor<4> {
+    #[cfg(feature = "gpu")]
+    if hidden.is_none()
+        && let Some(kernel) = FusedAttention::of(&q, &k)
+    {
+        return kernel.run(q, k, v, SCORES_OF_A_LAUNCH);
+    }
     attention_in_slices(q, k, v, hidden, MAX_SCORES)
 }
 
-fn attention_in_slices(
+/// [`attention`] of as many queries at a time as have no more than so many scores.
+pub fn attention_in_slices(
     q: Tensor<4>,
     k: Tensor<4>,
     v: Tensor<4>,
@@ -46,7 +57,6 @@ fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, hidden: Option<Tensor<4, Boo
     if q.dtype() == DType::F16 {
         return attend_in_halves(q, k, v, hidden);
     }
-    // A scale of None keeps the fused kernels of the GPU backends reachable.
     module::attention(q, k, v, hidden, None, AttentionModuleOptions::default())
 }
 

@@ -16,8 +16,8 @@ mod sampler;
 pub mod schedule;
 mod vae;
 
-pub(crate) use attention::MAX_SCORES;
 pub use attention::{CrossMask, attention};
+pub(crate) use attention::{MAX_SCORES, attention_in_slices};
 pub use control::{CONTROL_KEYS, ControlBranch, ControlConfig, control_begins_as};
 pub use dit::{DIT_KEYS, Dit, DitConfig, DitInput};
 pub use ground::Ground;

@@ -172,10 +172,10 @@ fn pack_opener(choice: ComputeChoice, memory: Budget) -> Box<Opener> {
             clips: pack.manifest.longest_task(),
             refined: true,
             previews: true,
-            on_processor: !chosen.compiles,
+            holds_scores: chosen.holds_scores(),
             numbers: chosen.numbers,
         };
-        let limit = memory.limit(job.on_processor);
+        let limit = memory.limit(!chosen.compiles);
         let (residence, reason) =
             residence(&pack.manifest, job, limit).map_err(|error| error.to_string())?;
         let models =

@@ -395,7 +395,7 @@ fn the_device_is_compared_with_the_processor_and_that_can_be_cancelled() {
 fn a_pack_that_cannot_be_refined_here_is_opened_for_coarse_video() {
     let manifest = Manifest::videoworld2();
     let numbers = Numbers::default();
-    let job = Job { clips: 7, refined: true, previews: true, on_processor: true, numbers };
+    let job = Job { clips: 7, refined: true, previews: true, holds_scores: false, numbers };
     let at = |limit| residence(&manifest, job, limit);
     assert_eq!(at(None), Ok((Residence::Kept, None)));
     let (found, reason) = at(Some(8_000_000_000)).unwrap();

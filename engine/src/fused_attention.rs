@@ -1,0 +1,129 @@
+//! Attention in one kernel that never holds its scores, for graphics cards: `shaders/attention.wgsl`.
+
+use burn::tensor::{DType, Tensor};
+use burn_wgpu::{
+    CubeBackend, CubeDim, CubeTensor, KernelSource, SourceKernel, SourceTemplate, into_contiguous,
+};
+use cubecl::prelude::{CubeCount, KernelId};
+use cubecl::server::KernelArguments;
+
+const SHADER: &str = include_str!("../../shaders/attention.wgsl");
+
+/// What a workgroup of the shader has: threads, queries, and bytes that its threads share.
+const THREADS: u32 = 256;
+const QUERIES: usize = 64;
+const SHARED_BYTES: usize = 32 << 10;
+
+/// The widest head whose values for 16 keys fit into the shared memory.
+const MAX_HEAD_DIM: usize = 128;
+
+/// Scores that one launch computes. Graphics systems stop a card that does not answer for a second
+/// or two, and a window waits for what is on the card: with heads of 128 channels this is 0.14 TFLOP.
+pub(crate) const SCORES_OF_A_LAUNCH: usize = 1 << 28;
+
+/// The kernel for tensors of one size.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FusedAttention {
+    /// Whether the tensors hold half precision; sums are always in single precision.
+    pub half: bool,
+    /// Of a head.
+    pub queries: usize,
+    pub keys: usize,
+    /// A multiple of four up to 128.
+    pub head_dim: usize,
+}
+
+impl FusedAttention {
+    /// The kernel for `q` and `k`, `[batch, heads, tokens, head_dim]`, or nothing where it cannot
+    /// run: tensors that are not on a card of this machine or whose gradients are wanted, wide or odd
+    /// heads, a card with little shared memory.
+    pub fn of(q: &Tensor<4>, k: &Tensor<4>) -> Option<Self> {
+        let half = match q.dtype() {
+            DType::F16 => true,
+            DType::F32 => false,
+            _ => return None,
+        };
+        let [_, _, queries, head_dim] = q.dims();
+        let tensor = q.clone().try_into_primitive::<CubeBackend>().ok()?;
+        let card = &tensor.client.properties().hardware;
+        let runs = head_dim.is_multiple_of(4)
+            && head_dim <= MAX_HEAD_DIM
+            && card.max_shared_memory_size >= SHARED_BYTES
+            && card.max_units_per_cube >= THREADS;
+        runs.then(|| Self { half, queries, keys: k.dims()[2], head_dim })
+    }
+
+    /// Its source in WGSL.
+    pub fn wgsl(&self) -> String {
+        let Self { half, queries, keys, head_dim } = self;
+        let number = if *half { "f16" } else { "f32" };
+        let enabled = if *half { "enable f16;\n" } else { "" };
+        let source = SHADER
+            .replace("alias Number = f32;", &format!("alias Number = {number};"))
+            .replace("QUERY_COUNT = 512u;", &format!("QUERY_COUNT = {queries}u;"))
+            .replace("KEY_COUNT = 512u;", &format!("KEY_COUNT = {keys}u;"))
+            .replace("HEAD_DIM = 128u;", &format!("HEAD_DIM = {head_dim}u;"));
+        enabled.to_owned() + &source
+    }
+
+    /// Attention of `q` to `k` and `v` as in [`crate::vdm::attention`]. A launch computes no more than
+    /// so many scores, or one workgroup a head.
+    ///
+    /// # Panics
+    /// When the kernel was made for other tensors, or they are not on one card.
+    pub fn run(
+        &self,
+        q: Tensor<4>,
+        k: Tensor<4>,
+        v: Tensor<4>,
+        scores_of_launch: usize,
+    ) -> Tensor<4> {
+        let [batch, heads, queries, head_dim] = q.dims();
+        assert_eq!((queries, head_dim), (self.queries, self.head_dim), "queries");
+        assert_eq!(k.dims(), [batch, heads, self.keys, head_dim], "keys");
+        assert_eq!(v.dims(), k.dims(), "values");
+        let tensors = [q, k, v].map(|x| {
+            let x = x.try_into_primitive::<CubeBackend>();
+            into_contiguous(x.expect("queries, keys and values are on one card"))
+        });
+        let CubeTensor { client, device, dtype, .. } = &tensors[0];
+        let mixed = CubeTensor::new_contiguous(
+            client.clone(),
+            device.clone(),
+            [batch, heads, queries, head_dim].into(),
+            client.empty(batch * heads * queries * head_dim * dtype.size()),
+            *dtype,
+        );
+        let all = queries.div_ceil(QUERIES);
+        let scores_of_group = QUERIES * self.keys * batch * heads;
+        let at_a_time = (scores_of_launch / scores_of_group).clamp(1, all);
+        for before in (0..all).step_by(at_a_time) {
+            let first = client.create_from_slice(&(before as u32).to_ne_bytes());
+            let tensors = tensors.iter().chain([&mixed]).map(|tensor| tensor.handle.clone());
+            let arguments = tensors
+                .chain([first])
+                .fold(KernelArguments::new(), |all, buffer| all.with_buffer(buffer.binding()));
+            let launched = at_a_time.min(all - before) as u32;
+            client.launch(
+                Box::new(SourceKernel::new(self.clone(), CubeDim::new_2d(16, 16))),
+                CubeCount::Static(launched, (batch * heads) as u32, 1),
+                arguments,
+            );
+        }
+        Tensor::from_primitive::<CubeBackend>(mixed)
+    }
+}
+
+impl KernelSource for FusedAttention {
+    fn source(&self) -> SourceTemplate {
+        SourceTemplate::new(self.wgsl())
+    }
+
+    fn id(&self) -> KernelId {
+        KernelId::new::<Self>().info(self.clone())
+    }
+
+    fn lang(&self) -> &'static str {
+        "wgsl"
+    }
+}
