@@ -218,6 +218,26 @@ fn info_names_device_memory_and_pack() {
 }
 
 #[test]
+fn a_scale_refines_smaller_frames_and_keeps_the_coarse_ones() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path();
+    let whole = ["rollout", "--device", "cpu", "--clips", "1", "--temperature", "0", "--out", "a"];
+    let scaled = [&whole[..8], &["b", "--scale", "0.5"]].concat();
+    for args in [&whole[..], &scaled] {
+        let output = studio(folder, args);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let size = |of: &str| {
+        let file = std::fs::read_dir(folder.join(of)).expect("frames").next().expect("one");
+        image::image_dimensions(file.expect("readable").path()).expect("a picture")
+    };
+    let of_whole = size("a/refined");
+    assert_eq!(size("b/refined"), (of_whole.0 / 2, of_whole.1 / 2));
+    assert_eq!(size("b/coarse"), size("a/coarse"));
+    refused(folder, &["rollout", "--out", "c", "--scale", "3"], "a number from 0.1 to 1");
+}
+
+#[test]
 fn a_second_rollout_takes_the_refined_clips_of_the_first() {
     let dir = tempfile::tempdir().expect("a folder");
     let run = |out: &str, more: &[&str]| {

@@ -199,7 +199,7 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    use engine::pack::PackSource;
+    use engine::pack::{PackSource, Scale};
 
     use super::*;
 
@@ -226,6 +226,7 @@ mod tests {
                 token: None,
                 precision: engine::gpu::PrecisionChoice::Auto,
                 eight_bit: false,
+                scale: Scale::default(),
             },
         };
         run(&args).unwrap();

@@ -80,6 +80,7 @@ fn open_window(args: &Args) -> Result<(), String> {
         pack: args.engine.pack.clone(),
         device: args.engine.computing(),
         memory: args.memory,
+        scale: args.engine.scale,
         settings: kept(Settings::default_path()),
         sessions: kept(data_folder().map(|folder| folder.join("sessions"))),
         timed: args.timed,

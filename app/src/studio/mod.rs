@@ -29,7 +29,7 @@ use ::engine::craft::Task;
 use ::engine::gpu::{ComputeChoice, DeviceChoice};
 use ::engine::media::FrameSize;
 use ::engine::memory::Budget;
-use ::engine::pack::PackSource;
+use ::engine::pack::{PackSource, Scale};
 use ::engine::rollout::{ClipCache, NodeId, Sampling};
 use ::engine::worker::{JobId, PackSummary, Worker};
 use anyhow::Context as _;
@@ -69,6 +69,8 @@ pub struct StudioOptions {
     pub device: ComputeChoice,
     /// What the engine may occupy.
     pub memory: Budget,
+    /// How large it refines.
+    pub scale: Scale,
     /// Where choices are kept between runs; `None` keeps nothing.
     pub settings: Option<PathBuf>,
     /// Folder in which rollouts are kept while they grow; `None` keeps none.
@@ -363,9 +365,9 @@ pub fn run(options: StudioOptions) -> anyhow::Result<()> {
     let create = move |cc: &eframe::CreationContext<'_>| {
         let (for_engine, for_drawing) = (cc.egui_ctx.clone(), cc.egui_ctx.clone());
         let cache = ClipCache::of_user();
-        let worker = Worker::spawn(options.device, options.memory, cache, move || {
-            for_engine.request_repaint();
-        });
+        let StudioOptions { device, memory, scale, .. } = options;
+        let wake = move || for_engine.request_repaint();
+        let worker = Worker::spawn(device, memory, scale, cache, wake);
         let parts = Parts {
             engine: Box::new(worker),
             drawing: Drawing::start(CraftWorld, move || for_drawing.request_repaint()),

@@ -10,7 +10,7 @@ use engine::craft::Task;
 use engine::eval::{Floor, Row, Table, Unit, Verified};
 use engine::gpu::DeviceChoice;
 use engine::memory::Budget;
-use engine::pack::{PackId, PackSource, RecordedCodes};
+use engine::pack::{PackId, PackSource, RecordedCodes, Scale};
 use engine::rollout::{
     Candidate, ClipKey, ClipQuality, CodePrediction, NewClip, Path, Sampling, Stage, StoredClip,
 };
@@ -93,6 +93,7 @@ pub fn options() -> StudioOptions {
         pack: PackSource::Embedded,
         device: DeviceChoice::Cpu.into(),
         memory: Budget::Auto,
+        scale: Scale::default(),
         settings: None,
         sessions: None,
     }

@@ -8,12 +8,12 @@
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::Manifest;
+use super::{Manifest, Scale};
 use crate::dldm::{COLOUR_EDGE, DldmConfig};
 use crate::media::FrameSize;
 use crate::memory::{self, human};
 use crate::vdm::schedule::Beginning;
-use crate::vdm::{DitConfig, MAX_SCORES, VdmConfig, VideoVaeConfig};
+use crate::vdm::{DitConfig, MAX_HIDDEN, MAX_SCORES, VdmConfig, VideoVaeConfig};
 use crate::weights::Numbers;
 
 /// Of a number in single precision.
@@ -115,7 +115,7 @@ pub struct Estimate {
 }
 
 /// A job that cannot be done in the memory there is; a sentence for people.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error(
     "about {} of memory are needed ({stage}: {} of weights and {} to work with) and {} are there; {advice}",
     human(*.needed), human(*.weights), human(*.working), human(*.limit)
@@ -127,8 +127,18 @@ pub struct TooLarge {
     pub stage: &'static str,
     pub weights: u64,
     pub working: u64,
-    /// What would fit.
+    /// Refined video that would fit.
+    pub smaller: Option<Smaller>,
+    /// What would fit, in words.
     pub advice: String,
+}
+
+/// Refined video of a smaller size, and about what it needs, bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Smaller {
+    pub scale: Scale,
+    pub size: FrameSize,
+    pub needed: u64,
 }
 
 impl Estimate {
@@ -228,12 +238,19 @@ impl Estimate {
         let stage = estimate.largest(least);
         let coarse = Self::of(manifest, Job { refined: false, ..job }).peak(Residence::CoarseOnly);
         let limit = limit.expect("all fits where there is no limit");
-        let advice = if least == Residence::CoarseOnly {
-            "allow it more memory or take a pack of smaller networks".to_owned()
-        } else if coarse <= limit {
-            format!("coarse video alone (rollout --coarse-only) needs about {}", human(coarse))
-        } else {
-            format!("even coarse video alone needs about {}", human(coarse))
+        let refined = least != Residence::CoarseOnly;
+        let smaller = refined.then(|| Self::smaller(manifest, job, limit)).flatten();
+        let alone = format!("coarse video alone (rollout --coarse-only) about {}", human(coarse));
+        let advice = match smaller {
+            _ if !refined => "allow it more memory or take a pack of smaller networks".to_owned(),
+            _ if coarse > limit => format!("even {alone}"),
+            None => format!("{alone} would fit"),
+            Some(Smaller { scale, size, needed }) => {
+                let needed = human(needed);
+                format!(
+                    "--scale {scale} would fit: refined at {size} it needs about {needed}, {alone}"
+                )
+            }
         };
         Err(TooLarge {
             needed: estimate.peak(least),
@@ -241,7 +258,18 @@ impl Estimate {
             stage: stage.name,
             weights: estimate.weights(stage, least),
             working: stage.working,
+            smaller,
             advice,
+        })
+    }
+
+    /// The largest refined video below the present size that fits.
+    fn smaller(manifest: &Manifest, job: Job, limit: u64) -> Option<Smaller> {
+        Scale::SMALLER.into_iter().find_map(|scale| {
+            let scaled = manifest.scaled(scale);
+            let needed = Self::of(&scaled, job).peak(Residence::Released);
+            let fits = pixels(scaled.frame_size) < pixels(manifest.frame_size) && needed <= limit;
+            fits.then_some(Smaller { scale, size: scaled.frame_size, needed })
         })
     }
 
@@ -384,9 +412,11 @@ impl Sizes<'_> {
         let around =
             |tensors: usize| SINGLE_TENSORS * all + in_layers((tensors - SINGLE_TENSORS) * all);
         let hidden = (all as f64 * dit.mlp_ratio) as usize;
+        let held = hidden.min(MAX_HIDDEN * NUMBER);
+        let joined = if held < hidden { all } else { 0 };
         let attention = around(ATTENTION_TENSORS) + self.scores(dit.num_heads, tokens);
-        // Before and behind the activation, and inside it.
-        let feed_forward = around(FEED_FORWARD_TENSORS) + in_layers(3 * hidden);
+        // Before and behind the activation, and inside it; the results of slices, and joined.
+        let feed_forward = around(FEED_FORWARD_TENSORS) + in_layers(3 * held + joined);
         let whole = self.whole_weight(dit);
         // What the control branch adds, and the coarse video's latent cut into patches.
         let hint = (vdm.control.hint_channels + 1) * dit.patch.pow(2) * tokens * NUMBER;
@@ -452,7 +482,7 @@ mod tests {
         assert!(quantised.diffusion < single.diffusion * 10 / 32, "{}", quantised.diffusion);
         assert!(quantised.diffusion >= single.diffusion * 9 / 32, "{}", quantised.diffusion);
         let denoising = |estimate: &Estimate| estimate.working("denoising").unwrap();
-        assert!(denoising(&half) < denoising(&single) * 7 / 10);
+        assert!(denoising(&half) < denoising(&single) * 8 / 10);
         assert!(denoising(&quantised) > denoising(&half));
     }
 
@@ -471,11 +501,36 @@ mod tests {
         assert!(error.needed > error.limit && error.limit == 8 * GB);
         assert!(error.to_string().contains("8.0 GB are there"), "{error}");
         assert!(error.to_string().contains("--coarse-only"), "{error}");
+        assert_eq!(error.smaller, None, "weights alone take more");
         let coarse = plan(job(false), Some(8 * GB)).unwrap();
         assert_eq!(coarse.1, Residence::CoarseOnly);
         let error = plan(job(true), Some(GB / 2)).unwrap_err().to_string();
         assert!(error.contains("even coarse video alone"), "{error}");
         assert!(plan(job(false), Some(GB / 2)).is_err());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_the_largest_size_that_does() {
+        let manifest = Manifest::videoworld2();
+        let numbers = Numbers { precision: Precision::F16, eight_bit: false };
+        let job = Job { numbers, ..job(true) };
+        let needed = Estimate::of(&manifest, job).peak(Residence::Released);
+        let limit = needed - GB / 2;
+        let error = Estimate::plan(&manifest, job, Some(limit)).unwrap_err();
+        let smaller = error.smaller.expect("less than half a gigabyte is too much");
+        assert_eq!(smaller.size, FrameSize { height: 368, width: 624 });
+        assert!(smaller.needed <= limit && error.to_string().contains("--scale 0.75"), "{error}");
+        let scaled = manifest.scaled(smaller.scale);
+        assert_eq!((scaled.frame_size, scaled.coarse_size), (smaller.size, manifest.coarse_size));
+        scaled.check().unwrap();
+        assert_eq!(
+            Estimate::plan(&scaled, job, Some(limit + GB / 4)).unwrap().1,
+            Residence::Released
+        );
+        // A scale is one of the size that the pack was made for, and what is scaled is no longer named.
+        let error = Estimate::plan(&scaled, job, Some(smaller.needed - GB / 2)).unwrap_err();
+        let half = error.smaller.expect("half the size fits");
+        assert_eq!(half.size, FrameSize { height: 240, width: 416 });
     }
 
     #[test]

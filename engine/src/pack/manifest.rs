@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::{CODES, CONTROL, DIT, DLDM, NEGATIVE, POLICY, PackError, REFERENCE, VAE};
+use super::{CODES, CONTROL, DIT, DLDM, NEGATIVE, POLICY, PackError, REFERENCE, Scale, VAE};
 use crate::craft::{Episode, Split, Task};
 use crate::dldm::DldmConfig;
 use crate::media::FrameSize;
@@ -40,6 +40,9 @@ pub struct Manifest {
     pub planner: Option<PlannerConfig>,
     pub sampler: SamplerDefaults,
     pub files: BTreeMap<String, FileFacts>,
+    /// What `frame_size` is in the file, where it was scaled since.
+    #[serde(skip)]
+    pub made_for: Option<FrameSize>,
 }
 
 /// One task the pack was trained for.
@@ -103,7 +106,19 @@ impl Manifest {
                 guidance: 7.0,
             },
             files: BTreeMap::new(),
+            made_for: None,
         }
+    }
+
+    /// The same networks for refined video of another size; the coarse video, and so the policy,
+    /// stays as it is.
+    pub fn scaled(&self, scale: Scale) -> Self {
+        let Some(vdm) = &self.vdm else { return self.clone() };
+        let made_for = self.made_for.unwrap_or(self.frame_size);
+        let step = (vdm.vae.spatial_compression() * vdm.dit.patch) as u32;
+        let FrameSize { height, width } = made_for;
+        let frame_size = FrameSize { height: scale.of(height, step), width: scale.of(width, step) };
+        Self { frame_size, made_for: Some(made_for), ..self.clone() }
     }
 
     /// The same networks for clips of another length and size. The coarse video keeps its share of the

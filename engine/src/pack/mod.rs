@@ -8,6 +8,7 @@ mod error;
 mod estimate;
 mod manifest;
 mod networks;
+mod scale;
 mod source;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -24,10 +25,11 @@ use sha2::{Digest as _, Sha256};
 
 pub use codes::RecordedCodes;
 pub use error::PackError;
-pub use estimate::{Estimate, Job, Residence, StageMemory, TooLarge};
+pub use estimate::{Estimate, Job, Residence, Smaller, StageMemory, TooLarge};
 pub use manifest::{FORMAT, FileFacts, Manifest, SamplerDefaults, TaskEntry};
 pub use networks::Networks;
 pub(crate) use networks::drawn;
+pub use scale::Scale;
 pub use source::PackSource;
 pub use write::{PackContents, hex};
 
@@ -129,6 +131,11 @@ impl Pack {
         }
         let id = PackId(Sha256::digest(&text).into());
         Ok(Self { manifest, id, files })
+    }
+
+    /// The pack refining at another size.
+    pub fn scaled(self, scale: Scale) -> Self {
+        Self { manifest: self.manifest.scaled(scale), ..self }
     }
 
     /// The networks of this pack on a device, in single precision.

@@ -130,10 +130,29 @@ impl Attention {
     }
 }
 
+/// Numbers between the two layers of a feed-forward that are held at a time.
+pub const MAX_HIDDEN: usize = 1 << 26;
+
 #[derive(Module, Debug)]
 struct FeedForward {
     layer1: Linear,
     layer2: Linear,
+}
+
+impl FeedForward {
+    /// `[batch, frames, tokens per frame, width]` to the same, as many frames at a time as have no
+    /// more than so many numbers between the layers.
+    fn forward(&self, x: Tensor<4>, max_hidden: usize) -> Tensor<4> {
+        let [batch, frames, tokens, _] = x.dims();
+        let [hidden, _] = self.layer2.weight.shape().dims();
+        let at_a_time = (max_hidden / (batch * tokens * hidden)).max(1);
+        let layers = |x: Tensor<4>| self.layer2.forward(gelu(self.layer1.forward(x)));
+        if at_a_time >= frames {
+            return layers(x);
+        }
+        let slices = x.split(at_a_time, 1);
+        Tensor::cat(slices.into_iter().map(layers).collect(), 1)
+    }
 }
 
 /// One block of the video transformer.
@@ -189,7 +208,7 @@ impl Block {
                 .reshape(shape)
         });
         Self::gated(x, &self.adaln_modulation_mlp, &around.noise, |h| {
-            self.mlp.layer2.forward(gelu(self.mlp.layer1.forward(h)))
+            self.mlp.forward(h, MAX_HIDDEN)
         })
     }
 
@@ -210,4 +229,25 @@ impl Block {
 /// The two tensors the blocks need from the raw embedding of the noise level.
 pub(super) fn noise_level(embedding: Tensor<4>, shared: Tensor<4>) -> NoiseLevel {
     NoiseLevel { activated: silu(embedding), shared }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+
+    use super::*;
+
+    #[test]
+    fn slices_of_frames_change_nothing() {
+        let device = Device::flex();
+        let mlp = FeedForward { layer1: linear(6, 24, &device), layer2: linear(24, 6, &device) };
+        let x = Tensor::random([2, 5, 3, 6], Distribution::Normal(0.0, 1.0), &device);
+        let whole = mlp.forward(x.clone(), MAX_HIDDEN);
+        // One frame at a time; two.
+        for most in [1, 2 * 2 * 3 * 24] {
+            let sliced = mlp.forward(x.clone(), most);
+            let difference = (whole.clone() - sliced).abs().max().into_scalar::<f32>();
+            assert!(difference < 1e-6, "{most} numbers at a time: {difference}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::gpu::{self, Chosen, ComputeChoice, DeviceChoice, PrecisionChoice};
 use crate::memory::{Budget, human};
-use crate::pack::{Estimate, Job, Manifest, PackSource, Residence, TooLarge};
+use crate::pack::{Estimate, Job, Manifest, PackSource, Residence, Scale, Smaller, TooLarge};
 use crate::remote;
 use crate::rollout::{ClipCache, Models, PackModels};
 
@@ -77,14 +77,15 @@ impl Worker {
     }
 
     /// Starts a worker on a device that is chosen when the first pack is opened. It stays within
-    /// `memory` and keeps refined clips in `cache`.
+    /// `memory`, refines at `scale` and keeps refined clips in `cache`.
     pub fn spawn(
         choice: ComputeChoice,
         memory: Budget,
+        scale: Scale,
         cache: Option<ClipCache>,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        let make_opener = move || pack_opener(choice, memory);
+        let make_opener = move || pack_opener(choice, memory, scale);
         Self::with_opener(choice.device, make_opener, cache, wake)
     }
 
@@ -150,11 +151,11 @@ impl Worker {
     }
 }
 
-fn pack_opener(choice: ComputeChoice, memory: Budget) -> Box<Opener> {
+fn pack_opener(choice: ComputeChoice, memory: Budget, scale: Scale) -> Box<Opener> {
     let home = choice.device;
     let mut last: Option<(DeviceChoice, Chosen)> = None;
     Box::new(move |source, device| {
-        let pack = source.open().map_err(|error| error.to_string())?;
+        let pack = source.open().map_err(|error| error.to_string())?.scaled(scale);
         let kept = last.take().filter(|(of, _)| *of == device);
         let chosen = match kept.filter(|_| !device.is_remote() || remote::lost().is_none()) {
             Some((_, chosen)) => chosen,
@@ -196,11 +197,14 @@ fn residence(
     };
     let coarse = Job { refined: false, previews: false, ..job };
     let (_, residence) = Estimate::plan(manifest, coarse, limit)?;
-    let reason = format!(
+    let mut reason = format!(
         "Refining needs about {} of memory and {} are there, so there is coarse video alone",
         human(error.needed),
         human(error.limit)
     );
+    if let Some(Smaller { scale, size, .. }) = error.smaller {
+        reason += &format!("; started with --scale {scale} the studio refines at {size}");
+    }
     Ok((residence, Some(reason)))
 }
 
