@@ -5,7 +5,7 @@ mod full;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use engine::eval::{Speed, speed};
+use engine::eval::{Speed, drawing, speed};
 use engine::gpu::{self, DeviceChoice};
 use engine::media::write_atomic;
 use engine::pack::PackSource;
@@ -46,7 +46,8 @@ pub fn run(args: &Args) -> Result<()> {
     if args.repeats == 0 {
         bail!("--repeats must be at least 1");
     }
-    let mut table = Speed { devices: Vec::new() };
+    let drawn_per_second = drawing(args.repeats);
+    let mut table = Speed { drawn_per_second, devices: Vec::new() };
     for device in &args.devices {
         let chosen = gpu::choose(*device)?;
         eprintln!("measuring on {}", chosen.description);

@@ -22,7 +22,7 @@ pub use policy::policy;
 pub use refined::{Refined, refined};
 pub use rollouts::{Rollouts, Survival, rollouts};
 pub use scores::Scores;
-pub use speed::{DeviceSpeed, NetworkSpeed, Speed, speed};
+pub use speed::{DeviceSpeed, NetworkSpeed, Speed, drawing, speed};
 pub use table::{Floor, Row, Table, Unit};
 pub use verify::{Verified, VerifyWatch, verify};
 

@@ -8,6 +8,7 @@ use burn::tensor::{Distribution, Tensor};
 use serde::Serialize;
 
 use super::{EvalError, arithmetic, unseen};
+use crate::craft::Task;
 use crate::flop::of_convolutions;
 use crate::gpu::Chosen;
 use crate::media::{self, FrameSize};
@@ -18,9 +19,14 @@ use crate::rollout::{Models, PackModels, RefineRequest, Sampling};
 /// Side of the plain matrix product.
 const SIDE: usize = 512;
 
-/// What was measured on every device.
+/// Of the craft world's clips that are drawn for its speed.
+const DRAWN_SIZE: FrameSize = FrameSize { height: 96, width: 160 };
+
+/// What was measured: the world that packs learn from, and every device.
 #[derive(Debug, Clone, Serialize)]
 pub struct Speed {
+    /// Of [`drawing`].
+    pub drawn_per_second: f64,
     pub devices: Vec<DeviceSpeed>,
 }
 
@@ -62,6 +68,10 @@ pub struct Working {
 
 impl fmt::Display for Speed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "craft world, drawn on one core")?;
+        let FrameSize { height, width } = DRAWN_SIZE;
+        let name = format!("frames of {width}x{height} a second");
+        writeln!(f, "  {name:<33} {:>9.0}", self.drawn_per_second)?;
         for on in &self.devices {
             let clip = on.clip_seconds;
             writeln!(f, "{}", on.device)?;
@@ -88,6 +98,19 @@ impl fmt::Display for Speed {
         }
         Ok(())
     }
+}
+
+/// Frames that one core draws of the craft world in a second: of a clip in the middle of each task.
+pub fn drawing(repeats: usize) -> f64 {
+    let videos = Task::ALL.map(|task| unseen(task, 0));
+    let draw = || {
+        let clips = videos.iter().map(|video| video.clip(video.num_clips() / 2, DRAWN_SIZE));
+        clips.map(|clip| clip.frames.len()).sum::<usize>()
+    };
+    draw() as f64
+        / median(repeats, || {
+            draw();
+        })
 }
 
 /// Measures one device; `open` opens the pack, `repeats` runs make a median.
