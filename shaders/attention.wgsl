@@ -29,7 +29,7 @@ const STRIP = 8u;
 const HELD = 16u;
 const LOWEST = -3e38;
 
-// 32 kB, the least that every interface for large programs gives.
+// 32 kB in all.
 var<workgroup> query_strip: array<vec4<f32>, 512>;
 var<workgroup> key_strip: array<vec4<f32>, 512>;
 // Of every key, the weights for four queries in a row.

@@ -218,7 +218,7 @@ fn info_names_device_memory_and_pack() {
 }
 
 #[test]
-fn a_scale_refines_smaller_frames_and_keeps_the_coarse_ones() {
+fn a_scale_refines_smaller_frames_and_changes_nothing_else() {
     let dir = tempfile::tempdir().expect("a folder");
     let folder = dir.path();
     let whole = ["rollout", "--device", "cpu", "--clips", "1", "--temperature", "0", "--out", "a"];
@@ -233,7 +233,10 @@ fn a_scale_refines_smaller_frames_and_keeps_the_coarse_ones() {
     };
     let of_whole = size("a/refined");
     assert_eq!(size("b/refined"), (of_whole.0 / 2, of_whole.1 / 2));
-    assert_eq!(size("b/coarse"), size("a/coarse"));
+    let read = |of: &str| std::fs::read(folder.join(of)).expect("written");
+    assert!(read("a/coarse.png") == read("b/coarse.png"), "the coarse video is the same");
+    let codes = |of: &str| json(&folder.join(of))["clips"].clone();
+    assert_eq!(codes("a/codes.json"), codes("b/codes.json"));
     refused(folder, &["rollout", "--out", "c", "--scale", "3"], "a number from 0.1 to 1");
 }
 

@@ -4,13 +4,15 @@ use burn::tensor::{DType, Tensor};
 use burn_wgpu::{
     CubeBackend, CubeDim, CubeTensor, KernelSource, SourceKernel, SourceTemplate, into_contiguous,
 };
+use cubecl::ExecutionMode;
 use cubecl::prelude::{CubeCount, KernelId};
 use cubecl::server::KernelArguments;
 
 const SHADER: &str = include_str!("../../shaders/attention.wgsl");
 
-/// What a workgroup of the shader has: threads, queries, and bytes that its threads share.
-const THREADS: u32 = 256;
+/// What a workgroup of the shader has: threads along each side, queries, and bytes that its threads
+/// share.
+const SIDE: u32 = 16;
 const QUERIES: usize = 64;
 const SHARED_BYTES: usize = 32 << 10;
 
@@ -18,8 +20,10 @@ const SHARED_BYTES: usize = 32 << 10;
 const MAX_HEAD_DIM: usize = 128;
 
 /// Scores that one launch computes. Graphics systems stop a card that does not answer for a second
-/// or two, and a window waits for what is on the card: with heads of 128 channels this is 0.14 TFLOP.
-pub(crate) const SCORES_OF_A_LAUNCH: usize = 1 << 28;
+/// or two, and a window waits for what is on the card: with heads of 128 channels this is 0.55 TFLOP,
+/// and of the release's clips 448 workgroups. Each launch is submitted by itself, as a number is
+/// written to the card before it.
+pub(crate) const SCORES_OF_A_LAUNCH: usize = 1 << 30;
 
 /// The kernel for tensors of one size.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -34,23 +38,29 @@ pub struct FusedAttention {
 }
 
 impl FusedAttention {
-    /// The kernel for `q` and `k`, `[batch, heads, tokens, head_dim]`, or nothing where it cannot
-    /// run: tensors that are not on a card of this machine or whose gradients are wanted, wide or odd
-    /// heads, a card with little shared memory.
-    pub fn of(q: &Tensor<4>, k: &Tensor<4>) -> Option<Self> {
+    /// The kernel for `q`, `k` and `v`, `[batch, heads, tokens, head_dim]`, or nothing where it
+    /// cannot run: tensors that are not on a card of this machine or whose gradients are wanted,
+    /// wide or odd heads, tensors that do not go together, a card with little shared memory.
+    pub fn of(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>) -> Option<Self> {
         let half = match q.dtype() {
             DType::F16 => true,
             DType::F32 => false,
             _ => return None,
         };
-        let [_, _, queries, head_dim] = q.dims();
+        let ([batch, heads, queries, head_dim], keys) = (q.dims(), k.dims()[2]);
+        let alike = [k, v].iter().all(|x| {
+            x.dims() == [batch, heads, keys, head_dim]
+                && x.dtype() == q.dtype()
+                && x.device() == q.device()
+        });
         let tensor = q.clone().try_into_primitive::<CubeBackend>().ok()?;
         let card = &tensor.client.properties().hardware;
-        let runs = head_dim.is_multiple_of(4)
+        let runs = alike
+            && head_dim.is_multiple_of(4)
             && head_dim <= MAX_HEAD_DIM
             && card.max_shared_memory_size >= SHARED_BYTES
-            && card.max_units_per_cube >= THREADS;
-        runs.then(|| Self { half, queries, keys: k.dims()[2], head_dim })
+            && card.max_units_per_cube >= SIDE * SIDE;
+        runs.then_some(Self { half, queries, keys, head_dim })
     }
 
     /// Its source in WGSL.
@@ -78,10 +88,8 @@ impl FusedAttention {
         v: Tensor<4>,
         scores_of_launch: usize,
     ) -> Tensor<4> {
+        assert_eq!(Self::of(&q, &k, &v).as_ref(), Some(self), "made for other tensors");
         let [batch, heads, queries, head_dim] = q.dims();
-        assert_eq!((queries, head_dim), (self.queries, self.head_dim), "queries");
-        assert_eq!(k.dims(), [batch, heads, self.keys, head_dim], "keys");
-        assert_eq!(v.dims(), k.dims(), "values");
         let tensors = [q, k, v].map(|x| {
             let x = x.try_into_primitive::<CubeBackend>();
             into_contiguous(x.expect("queries, keys and values are on one card"))
@@ -96,7 +104,8 @@ impl FusedAttention {
         );
         let all = queries.div_ceil(QUERIES);
         let scores_of_group = QUERIES * self.keys * batch * heads;
-        let at_a_time = (scores_of_launch / scores_of_group).clamp(1, all);
+        let launches = all.div_ceil((scores_of_launch / scores_of_group).clamp(1, all));
+        let at_a_time = all.div_ceil(launches);
         for before in (0..all).step_by(at_a_time) {
             let first = client.create_from_slice(&(before as u32).to_ne_bytes());
             let tensors = tensors.iter().chain([&mixed]).map(|tensor| tensor.handle.clone());
@@ -105,7 +114,7 @@ impl FusedAttention {
                 .fold(KernelArguments::new(), |all, buffer| all.with_buffer(buffer.binding()));
             let launched = at_a_time.min(all - before) as u32;
             client.launch(
-                Box::new(SourceKernel::new(self.clone(), CubeDim::new_2d(16, 16))),
+                Box::new(SourceKernel::new(self.clone(), CubeDim::new_2d(SIDE, SIDE))),
                 CubeCount::Static(launched, (batch * heads) as u32, 1),
                 arguments,
             );
@@ -120,7 +129,11 @@ impl KernelSource for FusedAttention {
     }
 
     fn id(&self) -> KernelId {
-        KernelId::new::<Self>().info(self.clone())
+        // Checked kernels count the rounds of every loop; those here have constant bounds.
+        KernelId::new::<Self>()
+            .mode(ExecutionMode::Unchecked)
+            .cube_dim(CubeDim::new_2d(SIDE, SIDE).into())
+            .info(self.clone())
     }
 
     fn lang(&self) -> &'static str {

@@ -145,7 +145,7 @@ pub struct Chosen {
     pub elsewhere: bool,
     /// Kernels are compiled when they first run, which can take longer than the work itself.
     pub compiles: bool,
-    /// Attention runs in the kernel of [`crate::fused_attention::FusedAttention`].
+    /// The transformer's attention runs in the kernel of `fused_attention.rs`.
     pub fused_attention: bool,
 }
 
@@ -384,7 +384,7 @@ mod with_wgpu {
             .map_err(|error| refused(error.to_string()))?;
         let in_own_memory = info.device_type == DeviceType::Cpu;
         let probe = Tensor::zeros([1, 1, 1, 4], &device);
-        let fused_attention = FusedAttention::of(&probe, &probe).is_some();
+        let fused_attention = FusedAttention::of(&probe, &probe, &probe).is_some();
         Ok(Chosen {
             device,
             numbers: Numbers::default(),

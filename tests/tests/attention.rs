@@ -33,7 +33,7 @@ fn difference(
         (tokens_first * 1.0).swap_dims(1, 2)
     };
     let [cq, ck, cv] = [&q, &k, &v].map(on_card);
-    assert!(FusedAttention::of(&cq, &ck).is_some(), "the kernel does not run on {card:?}");
+    assert!(FusedAttention::of(&cq, &ck, &cv).is_some(), "the kernel does not run on {card:?}");
     let found = attention(cq, ck, cv, None).cast(DType::F32).to_device(&Device::flex());
     let wanted = attention(q, k, v, None);
     (found - wanted).abs().max().into_scalar::<f32>()
@@ -63,7 +63,7 @@ fn launches_add_up_to_the_whole() {
     let [q, k, v] = [300, 90, 90].map(|tokens| draw([1, 2, tokens, 32], DType::F32));
     let wanted = attention(q.clone(), k.clone(), v.clone(), None);
     let [q, k, v] = [q, k, v].map(|x| x.to_device(&card));
-    let kernel = FusedAttention::of(&q, &k).expect("small heads");
+    let kernel = FusedAttention::of(&q, &k, &v).expect("small heads");
     // One workgroup of 64 queries a launch; two.
     for scores in [1, 2 * 2 * 64 * 90] {
         let found = kernel.run(q.clone(), k.clone(), v.clone(), scores).to_device(&Device::flex());
@@ -75,12 +75,12 @@ fn launches_add_up_to_the_whole() {
 #[test]
 fn gradients_and_the_processor_do_without_the_kernel() {
     let q = draw([1, 1, 8, 32], DType::F32);
-    assert!(FusedAttention::of(&q, &q).is_none());
+    assert!(FusedAttention::of(&q, &q, &q).is_none());
     let card = gpu::choose(DeviceChoice::Vulkan).expect("a Vulkan adapter, software or not").device;
     let q = q.to_device(&card);
-    assert!(FusedAttention::of(&q, &q).is_some());
+    assert!(FusedAttention::of(&q, &q, &q).is_some());
     let trained = Tensor::ones([1, 1, 8, 32], &card.autodiff());
-    assert!(FusedAttention::of(&trained, &trained).is_none());
+    assert!(FusedAttention::of(&trained, &trained, &trained).is_none());
 }
 
 #[test]
@@ -88,7 +88,8 @@ fn its_source_is_valid_and_translates_for_every_interface() {
     for half in [false, true] {
         let kernel = FusedAttention { half, queries: 37_440, keys: 512, head_dim: 96 };
         let source = kernel.wgsl();
-        for line in ["QUERY_COUNT = 37440u", "KEY_COUNT = 512u", "HEAD_DIM = 96u"] {
+        let number = if half { "alias Number = f16;" } else { "alias Number = f32;" };
+        for line in [number, "QUERY_COUNT = 37440u", "KEY_COUNT = 512u", "HEAD_DIM = 96u"] {
             assert!(source.contains(line), "{line} is not in the source");
         }
         let module = naga::front::wgsl::parse_str(&source)

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use burn::tensor::{Distribution, Tensor, TensorData};
 use engine::gpu::{self, DeviceChoice};
 use engine::media::FrameSize;
-use engine::pack::{Estimate, Job, Manifest, Networks, Pack, Residence};
+use engine::pack::{Estimate, Job, Manifest, Networks, Pack, Residence, Scale};
 use engine::vdm::VideoVaeConfig;
 use engine::weights::{Numbers, Precision};
 use peak_alloc::PeakAlloc;
@@ -61,7 +61,14 @@ fn bands_of_the_video_autoencoder_take_what_was_estimated() {
             Manifest::videoworld2().at(5, size).expect("every network takes this size");
         manifest.vdm.as_mut().expect("the release has one").vae = config.clone();
         let numbers = Numbers::default();
-        let job = Job { clips: 0, refined: true, previews: false, holds_scores: false, numbers };
+        let job = Job {
+            clips: 0,
+            refined: true,
+            scale: Scale::default(),
+            previews: false,
+            holds_scores: false,
+            numbers,
+        };
         let estimate = Estimate::of(&manifest, job);
         let vae = config.init(&device);
         let shape = [1, 3, 5, height as usize, 832];
@@ -98,7 +105,14 @@ fn weights_and_stages_take_what_was_estimated() {
     for numbers in kinds {
         let mut chosen = gpu::choose(DeviceChoice::Cpu).unwrap();
         chosen.numbers = numbers;
-        let job = Job { clips: 0, refined: true, previews: false, holds_scores: false, numbers };
+        let job = Job {
+            clips: 0,
+            refined: true,
+            scale: Scale::default(),
+            previews: false,
+            holds_scores: false,
+            numbers,
+        };
         let estimate = Estimate::of(manifest, job);
         let before = ALLOCATED.current_usage();
         let networks = pack.load_on(&chosen, Residence::Kept).unwrap();

@@ -11,7 +11,7 @@ use engine::craft::{Episode, Split, Task};
 use engine::gpu::DeviceChoice;
 use engine::media::FrameSize;
 use engine::memory::Budget;
-use engine::pack::PackSource;
+use engine::pack::{PackSource, Scale};
 use engine::rollout::{ClipKey, ClipQuality, Path, Sampling, Stage};
 use engine::worker::{Event, JobId, Request, Worker};
 
@@ -202,7 +202,13 @@ fn the_studio_goes_on_here_and_can_go_back() {
     let episode = Episode::sample(Task::Boat, Split::Test, 5);
     let start = Arc::new(episode.frame(0, FrameSize { height, width }));
     let path = Path { start, task: Task::Boat, clips: Vec::new() }.then(codes, 0);
-    let sampling = Sampling { temperature: 0.0, seed: 0, refine_steps: 30, guidance: 1.0 };
+    let sampling = Sampling {
+        temperature: 0.0,
+        seed: 0,
+        refine_steps: 30,
+        guidance: 1.0,
+        scale: Scale::default(),
+    };
 
     let moved = done(Request::Move(elsewhere));
     assert!(finished(&moved) && device(&moved).is_some_and(|d| d.contains("ws://")), "{moved:?}");

@@ -46,6 +46,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.repeats == 0 {
         bail!("--repeats must be at least 1");
     }
+    eprintln!("measuring how fast the craft world is drawn");
     let drawn_per_second = drawing(args.repeats);
     let mut table = Speed { drawn_per_second, devices: Vec::new() };
     for device in &args.devices {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use engine::gpu::{self, Chosen, ComputeChoice, DeviceChoice, PrecisionChoice};
-use engine::pack::{Pack, PackSource, Residence, Scale};
+use engine::pack::{Pack, PackSource, Residence};
 use engine::rollout::{ClipStore, PackModels, Runner};
 
 /// Enough for the clips of a whole task at any size a pack may have.
@@ -28,10 +28,6 @@ pub struct EngineArgs {
     /// that verify tells
     #[arg(long)]
     pub eight_bit: bool,
-    /// Refine at this share of the pack's height and width, 0.1 to 1: less memory, and at 0.5 about a
-    /// ninth of the release's arithmetic
-    #[arg(long, value_name = "S", default_value_t)]
-    pub scale: Scale,
 }
 
 impl EngineArgs {
@@ -56,7 +52,7 @@ impl EngineArgs {
 
     /// The pack and the device, saying on standard error what computes.
     pub fn open(&self) -> Result<(Pack, Chosen)> {
-        let pack = self.pack.open()?.scaled(self.scale);
+        let pack = self.pack.open()?;
         let chosen = self.choose(&pack)?;
         let fallback = self.device == DeviceChoice::Auto && chosen.description.starts_with("CPU");
         let why = if fallback { "no graphics card was found: " } else { "" };

@@ -199,7 +199,7 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    use engine::pack::{PackSource, Scale};
+    use engine::pack::PackSource;
 
     use super::*;
 
@@ -226,7 +226,6 @@ mod tests {
                 token: None,
                 precision: engine::gpu::PrecisionChoice::Auto,
                 eight_bit: false,
-                scale: Scale::default(),
             },
         };
         run(&args).unwrap();

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use engine::gpu;
 use engine::memory::{self, human as bytes};
-use engine::pack::{Estimate, Job, Residence};
+use engine::pack::{Estimate, Job, Residence, Scale};
 
 use super::engine_args::EngineArgs;
 
@@ -58,6 +58,7 @@ pub fn run(args: &Args) -> Result<()> {
     let job = Job {
         clips: manifest.longest_task(),
         refined: manifest.vdm.is_some(),
+        scale: Scale::default(),
         previews: false,
         holds_scores: chosen.holds_scores(),
         numbers: chosen.numbers,

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use engine::craft::{Episode, Split, Task};
 use engine::media::{self, Clip, Fit, Frame};
 use engine::memory::{self, Budget, human};
-use engine::pack::{Estimate, Job, Pack, Residence};
+use engine::pack::{Estimate, Job, Pack, Residence, Scale};
 use engine::rollout::{
     ClipCache, ClipKey, NewClip, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling,
     Session, Unfinished, code_strip, map_picture,
@@ -51,6 +51,11 @@ pub struct Args {
     /// processor computes, and no limit on a graphics card, whose memory cannot be asked for
     #[arg(long, value_name = "M", default_value_t)]
     pub memory: Budget,
+    /// Refine at this share of the pack's height and width, 0.1 to 1: less memory, and at 0.5 about a
+    /// ninth of the release's arithmetic. The networks were made for one size; how good smaller
+    /// video is was not measured
+    #[arg(long, value_name = "S", default_value_t)]
+    pub scale: Scale,
     /// Leave the refined video out
     #[arg(long)]
     pub coarse_only: bool,
@@ -89,6 +94,7 @@ pub fn run(args: &Args) -> Result<()> {
     let job = Job {
         clips: args.clips.or(there).unwrap_or_else(|| pack.manifest.longest_task()),
         refined: !args.coarse_only,
+        scale: args.scale,
         previews: false,
         holds_scores: chosen.holds_scores(),
         numbers: chosen.numbers,
@@ -173,6 +179,7 @@ fn sampling(args: &Args, pack: &PackSummary) -> Result<Sampling> {
         seed: args.seed,
         refine_steps: args.steps.unwrap_or(own.refine_steps),
         guidance: args.guidance.unwrap_or(own.guidance),
+        scale: args.scale,
     };
     if !sampling.temperature.is_finite() || sampling.temperature < 0.0 {
         bail!("--temperature must be 0 or more");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use engine::media::Fit;
 use engine::memory::Budget;
+use engine::pack::Scale;
 
 use super::engine_args::EngineArgs;
 use super::rollout;
@@ -19,6 +20,11 @@ pub struct Args {
     /// Memory to stay within: auto, 24G or 800M; where refining does not fit there is coarse video
     #[arg(long, value_name = "M", default_value_t)]
     pub memory: Budget,
+    /// Refine at this share of the pack's height and width, 0.1 to 1: less memory, and at 0.5 about a
+    /// ninth of the release's arithmetic. The networks were made for one size; how good smaller
+    /// video is was not measured
+    #[arg(long, value_name = "S", default_value_t)]
+    pub scale: Scale,
     #[command(flatten)]
     pub engine: EngineArgs,
     /// As `bench --window` starts it
@@ -57,6 +63,7 @@ pub fn run(args: Args) -> Result<()> {
                 coarse_only: false,
                 fresh: false,
                 memory: args.memory,
+                scale: args.scale,
                 out: PathBuf::from(HEADLESS_FOLDER),
                 engine: args.engine,
             })
@@ -80,7 +87,7 @@ fn open_window(args: &Args) -> Result<(), String> {
         pack: args.engine.pack.clone(),
         device: args.engine.computing(),
         memory: args.memory,
-        scale: args.engine.scale,
+        scale: args.scale,
         settings: kept(Settings::default_path()),
         sessions: kept(data_folder().map(|folder| folder.join("sessions"))),
         timed: args.timed,

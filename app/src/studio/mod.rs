@@ -140,7 +140,13 @@ impl Studio {
             pack_source: options.pack.clone(),
             gave_way: HashSet::new(),
             waiting_for: None,
-            last_sampling: Sampling { temperature: 0.0, seed: 0, refine_steps: 0, guidance: 0.0 },
+            last_sampling: Sampling {
+                temperature: 0.0,
+                seed: 0,
+                refine_steps: 0,
+                guidance: 0.0,
+                scale: Scale::default(),
+            },
         };
         studio.open_pack(options.pack);
         if let Some(frame) = options.frame {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use engine::pack::Scale;
 use engine::rollout::{NewClip, NodeId, Origin, Rollout, Sampling};
 use engine::worker::Request;
 
@@ -221,7 +222,13 @@ impl Studio {
     pub(super) fn sampling_at(&self, parent: NodeId) -> Sampling {
         let session = self.model.session.as_ref();
         let mut sampling = session.map_or(
-            Sampling { temperature: 0.0, seed: 0, refine_steps: 1, guidance: 1.0 },
+            Sampling {
+                temperature: 0.0,
+                seed: 0,
+                refine_steps: 1,
+                guidance: 1.0,
+                scale: Scale::default(),
+            },
             |session| session.pack().sampling.clone(),
         );
         // A branch keeps its seed further down.

@@ -106,14 +106,7 @@ impl Session {
         let rollout = saved.rollout.clone();
         let codes = pack.codes_per_clip();
         let fits = |node: &Node| node.parent.is_none() || node.choice.codes.len() == codes;
-        let size = FrameSize::of(&rollout.start);
-        if size != pack.frame_size() {
-            return Err(format!(
-                "This session was refined at {size}, the studio refines at {}: start it with the same --scale",
-                pack.frame_size()
-            ));
-        }
-        if !rollout.nodes().iter().all(fits) {
+        if FrameSize::of(&rollout.start) != pack.frame_size() || !rollout.nodes().iter().all(fits) {
             return Err("This session is damaged: its clips are not of this pack".to_owned());
         }
         let picture = Picture {

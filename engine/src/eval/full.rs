@@ -15,12 +15,12 @@ use crate::flop::of_convolutions;
 use crate::gpu::Chosen;
 use crate::media::{self, FrameSize};
 use crate::memory::{self, human};
-use crate::pack::{Estimate, Job, Manifest, Networks, Pack, PackError, Residence, drawn};
+use crate::pack::{Estimate, Job, Manifest, Networks, Pack, PackError, Residence, Scale, drawn};
 use crate::policy::CodeSampling;
 use crate::vdm::schedule::Beginning;
 use crate::vdm::{
     CONTROL_KEYS, ControlConfig, DIT_KEYS, DitConfig, DitInput, MAX_SCORES, Vdm, VdmConfig,
-    VideoVaeConfig, attention, attention_in_slices,
+    VideoVaeConfig, attention, attention_in_slices, is_fused,
 };
 
 /// What a clip costs on one device.
@@ -172,7 +172,7 @@ pub fn full(
     bench.policy(&networks);
     bench.coarse(&networks);
     bench.video_vae(vdm)?;
-    let scores = Scores::measure(chosen);
+    let scores = Scores::measure(chosen, config.dit.head_dim());
     let guided = if manifest.sampler.guidance == 0.0 { 1 } else { 2 };
     let evaluations = guided * (manifest.sampler.refine_steps + 1);
     bench.transformer(vdm, config, evaluations, scores)?;
@@ -269,7 +269,14 @@ impl Bench<'_> {
     fn estimated(&self, frames: usize, stage: &str) -> Result<Option<u64>, PackError> {
         let manifest = self.manifest.at(frames, self.manifest.frame_size)?;
         let (holds_scores, numbers) = (self.chosen.holds_scores(), self.chosen.numbers);
-        let job = Job { clips: 0, refined: true, previews: false, holds_scores, numbers };
+        let job = Job {
+            clips: 0,
+            refined: true,
+            scale: Scale::default(),
+            previews: false,
+            holds_scores,
+            numbers,
+        };
         Ok(Estimate::of(&manifest, job).working(stage))
     }
 
@@ -403,9 +410,6 @@ impl Bench<'_> {
 
     /// Both ways of self-attention among as many tokens, where there are two.
     fn attention(&self, config: &VdmConfig, tokens: usize) -> Option<AttentionCost> {
-        if !self.chosen.fused_attention {
-            return None;
-        }
         let (heads, width) = (config.dit.num_heads, config.dit.head_dim());
         let dtype = self.chosen.numbers.precision.dtype();
         let draw = || {
@@ -414,6 +418,9 @@ impl Bench<'_> {
             Tensor::<4>::random(shape, normal, &self.chosen.device).cast(dtype)
         };
         let (q, k, v) = (draw(), draw(), draw());
+        if !is_fused(&q) {
+            return None;
+        }
         let of = |way: fn(Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>| {
             self.pass(&|| wait(&way(q.clone(), k.clone(), v.clone()))).seconds
         };

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::speed::wait;
 use crate::gpu::Chosen;
 use crate::memory::{self, human};
-use crate::vdm::{MAX_SCORES, attention};
+use crate::vdm::{MAX_SCORES, attention, is_fused};
 
 /// Heads and their width, and tokens of the second attention that is looked at; the first one has
 /// half as many. Its scores are below [`MAX_SCORES`] and far above all else that it holds.
@@ -21,7 +21,7 @@ const TOKENS: usize = 2048;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scores {
-    /// It runs in the kernel of [`crate::fused_attention::FusedAttention`], which has no memory for them.
+    /// It runs in the kernel of `fused_attention.rs`, which has no memory for them.
     Fused,
     /// Held for some queries at a time, at most so many bytes.
     Held {
@@ -44,9 +44,12 @@ impl fmt::Display for Scores {
 }
 
 impl Scores {
-    /// Runs attention twice and looks at what it takes, where that can be seen.
-    pub(super) fn measure(chosen: &Chosen) -> Self {
-        match (chosen.fused_attention, chosen.in_own_memory) {
+    /// Runs attention twice and looks at what it takes, where that can be seen; `width` is that of a
+    /// head.
+    pub(super) fn measure(chosen: &Chosen, width: usize) -> Self {
+        let dtype = chosen.numbers.precision.dtype();
+        let probe = Tensor::<4>::zeros([1, 1, 1, width], &chosen.device).cast(dtype);
+        match (is_fused(&probe), chosen.in_own_memory) {
             (true, _) => return Self::Fused,
             (false, false) => return Self::NotMeasured,
             (false, true) => {}

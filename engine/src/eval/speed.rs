@@ -8,12 +8,12 @@ use burn::tensor::{Distribution, Tensor};
 use serde::Serialize;
 
 use super::{EvalError, arithmetic, unseen};
-use crate::craft::Task;
+use crate::craft::{FRAMES_PER_CLIP, Task};
 use crate::flop::of_convolutions;
 use crate::gpu::Chosen;
 use crate::media::{self, FrameSize};
 use crate::memory::{self, human};
-use crate::pack::{Estimate, Job, Networks, Pack, PackError, Residence};
+use crate::pack::{Estimate, Job, Networks, Pack, PackError, Residence, Scale};
 use crate::rollout::{Models, PackModels, RefineRequest, Sampling};
 
 /// Side of the plain matrix product.
@@ -104,13 +104,11 @@ impl fmt::Display for Speed {
 pub fn drawing(repeats: usize) -> f64 {
     let videos = Task::ALL.map(|task| unseen(task, 0));
     let draw = || {
-        let clips = videos.iter().map(|video| video.clip(video.num_clips() / 2, DRAWN_SIZE));
-        clips.map(|clip| clip.frames.len()).sum::<usize>()
+        for video in &videos {
+            std::hint::black_box(video.clip(video.num_clips() / 2, DRAWN_SIZE));
+        }
     };
-    draw() as f64
-        / median(repeats, || {
-            draw();
-        })
+    (videos.len() * FRAMES_PER_CLIP) as f64 / median(repeats, draw)
 }
 
 /// Measures one device; `open` opens the pack, `repeats` runs make a median.
@@ -138,7 +136,14 @@ pub fn speed(
     });
     drop(models);
     let numbers = chosen.numbers;
-    let job = Job { clips: 0, refined: true, previews: false, holds_scores: false, numbers };
+    let job = Job {
+        clips: 0,
+        refined: true,
+        scale: Scale::default(),
+        previews: false,
+        holds_scores: false,
+        numbers,
+    };
     let estimate = (!chosen.compiles).then(|| Estimate::of(&pack.manifest, job));
     let networks = networks(&pack.load(&chosen.device)?, &pack, estimate.as_ref(), repeats);
     Ok(DeviceSpeed {

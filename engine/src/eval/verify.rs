@@ -15,7 +15,7 @@ use super::{EvalError, unseen};
 use crate::gpu::Chosen;
 use crate::media::{self, FrameSize};
 use crate::memory::{Budget, human};
-use crate::pack::{Estimate, Job, Manifest, Networks, Pack, PackError, Residence};
+use crate::pack::{Estimate, Job, Manifest, Networks, Pack, PackError, Residence, Scale};
 use crate::rollout::RunError;
 use crate::weights::{Numbers, Precision};
 
@@ -71,7 +71,14 @@ pub fn verify(
 /// The networks are loaded whole, one side after the other.
 fn check_memory(manifest: &Manifest, limit: Option<u64>) -> Result<(), EvalError> {
     let numbers = Numbers::default();
-    let job = Job { clips: 1, refined: true, previews: false, holds_scores: false, numbers };
+    let job = Job {
+        clips: 1,
+        refined: true,
+        scale: Scale::default(),
+        previews: false,
+        holds_scores: false,
+        numbers,
+    };
     let needed = Estimate::of(manifest, job).peak(Residence::Kept);
     match limit {
         Some(there) if needed > there => {

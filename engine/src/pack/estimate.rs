@@ -65,11 +65,13 @@ const PROGRAM: u64 = 150_000_000;
 const OVERHEAD: u64 = 30_000_000;
 
 /// What is to be computed, as far as memory goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Job {
     /// Clips that are kept.
     pub clips: usize,
     pub refined: bool,
+    /// Of the refined video.
+    pub scale: Scale,
     /// Whether clips are decoded while they are sampled.
     pub previews: bool,
     /// Whether attention holds its scores, some at a time ([`crate::gpu::Chosen::holds_scores`]).
@@ -240,16 +242,15 @@ impl Estimate {
         let limit = limit.expect("all fits where there is no limit");
         let refined = least != Residence::CoarseOnly;
         let smaller = refined.then(|| Self::smaller(manifest, job, limit)).flatten();
-        let alone = format!("coarse video alone (rollout --coarse-only) about {}", human(coarse));
+        let alone =
+            format!("coarse video alone (rollout --coarse-only) needs about {}", human(coarse));
         let advice = match smaller {
             _ if !refined => "allow it more memory or take a pack of smaller networks".to_owned(),
             _ if coarse > limit => format!("even {alone}"),
-            None => format!("{alone} would fit"),
+            None => alone,
             Some(Smaller { scale, size, needed }) => {
                 let needed = human(needed);
-                format!(
-                    "--scale {scale} would fit: refined at {size} it needs about {needed}, {alone}"
-                )
+                format!("--scale {scale}, refined video of {size}, needs about {needed}; {alone}")
             }
         };
         Err(TooLarge {
@@ -266,10 +267,10 @@ impl Estimate {
     /// The largest refined video below the present size that fits.
     fn smaller(manifest: &Manifest, job: Job, limit: u64) -> Option<Smaller> {
         Scale::SMALLER.into_iter().find_map(|scale| {
-            let scaled = manifest.scaled(scale);
-            let needed = Self::of(&scaled, job).peak(Residence::Released);
-            let fits = pixels(scaled.frame_size) < pixels(manifest.frame_size) && needed <= limit;
-            fits.then_some(Smaller { scale, size: scaled.frame_size, needed })
+            let size = manifest.refined_size(scale);
+            let needed = Self::of(manifest, Job { scale, ..job }).peak(Residence::Released);
+            let smaller = pixels(size) < pixels(manifest.refined_size(job.scale));
+            (smaller && needed <= limit).then_some(Smaller { scale, size, needed })
         })
     }
 
@@ -330,6 +331,10 @@ impl Sizes<'_> {
         self.manifest.frames_per_clip
     }
 
+    fn refined_size(&self) -> FrameSize {
+        self.manifest.refined_size(self.job.scale)
+    }
+
     /// One clip in single precision.
     fn video(&self, size: FrameSize) -> usize {
         self.frames() * 3 * pixels(size) * NUMBER
@@ -339,7 +344,7 @@ impl Sizes<'_> {
     /// more when they are written.
     fn clips(&self) -> usize {
         let coarse = self.video(self.manifest.coarse_size);
-        let refined = if self.job.refined { self.video(self.manifest.frame_size) } else { 0 };
+        let refined = if self.job.refined { self.video(self.refined_size()) } else { 0 };
         self.job.clips * (coarse + 2 * (coarse + refined) / NUMBER)
     }
 
@@ -377,7 +382,7 @@ impl Sizes<'_> {
     /// One chunk of `frames` frames through the finest level of the video autoencoder, and what its
     /// convolutions remember, `blocks` residual blocks of two a level.
     fn chunk(&self, vae: &VideoVaeConfig, frames: usize, blocks: usize) -> usize {
-        let FrameSize { height, width } = self.manifest.frame_size;
+        let FrameSize { height, width } = self.refined_size();
         let (rows, [height, width]) = vae.rows_at_finest(height as usize, width as usize);
         let row = frames * vae.dim * vae.dim_mult[0] * width;
         let whole = if rows < height { VAE_WHOLE * row * height } else { 0 };
@@ -390,12 +395,12 @@ impl Sizes<'_> {
 
     fn encode(&self, vae: &VideoVaeConfig) -> usize {
         let chunk = self.chunk(vae, vae.temporal_window.min(self.frames()), vae.num_res_blocks);
-        chunk + VIDEOS * self.video(self.manifest.frame_size)
+        chunk + VIDEOS * self.video(self.refined_size())
     }
 
     /// A latent step at a time; at the end the frames are put together.
     fn decode(&self, vae: &VideoVaeConfig) -> usize {
-        let video = self.video(self.manifest.frame_size);
+        let video = self.video(self.refined_size());
         let chunk = self.chunk(vae, vae.temporal_compression(), vae.num_res_blocks + 1);
         let videos = VIDEOS + if vae.linear_path { LINEAR_PATH_VIDEOS } else { 0 };
         (chunk + video).max(videos * video)
@@ -406,7 +411,7 @@ impl Sizes<'_> {
         let (vae, dit) = (&vdm.vae, &vdm.dit);
         let side = vae.spatial_compression() * dit.patch;
         let steps = vae.latent_steps(self.frames());
-        let tokens = steps * pixels(self.manifest.frame_size) / side.pow(2);
+        let tokens = steps * pixels(self.refined_size()) / side.pow(2);
         let all = tokens * dit.model_channels * NUMBER;
         let in_layers = |bytes: usize| bytes / NUMBER * self.job.numbers.precision.bytes();
         let around =
@@ -450,7 +455,8 @@ mod tests {
 
     fn job(refined: bool) -> Job {
         let numbers = Numbers::default();
-        Job { clips: 7, refined, previews: false, holds_scores: false, numbers }
+        let scale = Scale::default();
+        Job { clips: 7, refined, scale, previews: false, holds_scores: false, numbers }
     }
 
     #[test]
@@ -520,17 +526,22 @@ mod tests {
         let smaller = error.smaller.expect("less than half a gigabyte is too much");
         assert_eq!(smaller.size, FrameSize { height: 368, width: 624 });
         assert!(smaller.needed <= limit && error.to_string().contains("--scale 0.75"), "{error}");
-        let scaled = manifest.scaled(smaller.scale);
-        assert_eq!((scaled.frame_size, scaled.coarse_size), (smaller.size, manifest.coarse_size));
-        scaled.check().unwrap();
-        assert_eq!(
-            Estimate::plan(&scaled, job, Some(limit + GB / 4)).unwrap().1,
-            Residence::Released
-        );
-        // A scale is one of the size that the pack was made for, and what is scaled is no longer named.
-        let error = Estimate::plan(&scaled, job, Some(smaller.needed - GB / 2)).unwrap_err();
+        assert_eq!(manifest.refined_size(smaller.scale), smaller.size);
+        let scaled = Job { scale: smaller.scale, ..job };
+        let (_, residence) = Estimate::plan(&manifest, scaled, Some(limit + GB / 4)).unwrap();
+        assert_eq!(residence, Residence::Released);
+        let error = Estimate::plan(&manifest, scaled, Some(smaller.needed - GB / 2)).unwrap_err();
         let half = error.smaller.expect("half the size fits");
         assert_eq!(half.size, FrameSize { height: 240, width: 416 });
+    }
+
+    #[test]
+    fn scores_that_are_held_are_counted() {
+        let denoising = |holds_scores| {
+            let job = Job { holds_scores, ..job(true) };
+            Estimate::of(&Manifest::videoworld2(), job).working("denoising").unwrap()
+        };
+        assert_eq!(denoising(true) - denoising(false), (2 * MAX_SCORES * NUMBER) as u64);
     }
 
     #[test]
@@ -543,7 +554,7 @@ mod tests {
         let plain = peak(|_, _| ());
         assert!(peak(|_, job| job.clips = 20) > plain);
         assert!(peak(|_, job| job.previews = true) > plain);
-        assert!(peak(|_, job| job.holds_scores = true) >= plain);
+        assert!(peak(|_, job| job.scale = Scale::SMALLER[0]) < plain);
         assert!(peak(|manifest, _| manifest.frame_size.height /= 2) < plain);
         assert!(peak(|manifest, _| manifest.frames_per_clip = 49) < plain);
     }

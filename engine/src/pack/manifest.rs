@@ -40,9 +40,6 @@ pub struct Manifest {
     pub planner: Option<PlannerConfig>,
     pub sampler: SamplerDefaults,
     pub files: BTreeMap<String, FileFacts>,
-    /// What `frame_size` is in the file, where it was scaled since.
-    #[serde(skip)]
-    pub made_for: Option<FrameSize>,
 }
 
 /// One task the pack was trained for.
@@ -106,19 +103,17 @@ impl Manifest {
                 guidance: 7.0,
             },
             files: BTreeMap::new(),
-            made_for: None,
         }
     }
 
-    /// The same networks for refined video of another size; the coarse video, and so the policy,
-    /// stays as it is.
-    pub fn scaled(&self, scale: Scale) -> Self {
-        let Some(vdm) = &self.vdm else { return self.clone() };
-        let made_for = self.made_for.unwrap_or(self.frame_size);
-        let step = (vdm.vae.spatial_compression() * vdm.dit.patch) as u32;
-        let FrameSize { height, width } = made_for;
-        let frame_size = FrameSize { height: scale.of(height, step), width: scale.of(width, step) };
-        Self { frame_size, made_for: Some(made_for), ..self.clone() }
+    /// The size of refined video at a scale.
+    pub fn refined_size(&self, scale: Scale) -> FrameSize {
+        scale.of(self.frame_size, self.refined_step())
+    }
+
+    /// What height and width of refined video are multiples of.
+    pub fn refined_step(&self) -> u32 {
+        self.vdm.as_ref().map_or(1, |vdm| (vdm.vae.spatial_compression() * vdm.dit.patch) as u32)
     }
 
     /// The same networks for clips of another length and size. The coarse video keeps its share of the

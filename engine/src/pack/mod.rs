@@ -133,11 +133,6 @@ impl Pack {
         Ok(Self { manifest, id, files })
     }
 
-    /// The pack refining at another size.
-    pub fn scaled(self, scale: Scale) -> Self {
-        Self { manifest: self.manifest.scaled(scale), ..self }
-    }
-
     /// The networks of this pack on a device, in single precision.
     ///
     /// # Errors

@@ -3,21 +3,30 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Height and width of the refined video as a share of those the pack was made for, 0.1 to 1.
+use serde::{Deserialize, Serialize};
+
+use crate::media::FrameSize;
+
+/// Height and width of the refined video as a share of those the pack was made for, 0.1 to 1. Starting
+/// frame, codes and coarse video stay as they are.
 ///
 /// Attention takes the square of the tokens, and these are the square of the share: at half of the
 /// release's size a step takes about a ninth of the arithmetic.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "f32", into = "f32")]
 pub struct Scale(f32);
 
 impl Scale {
     /// What is tried when a job does not fit, largest first.
     pub const SMALLER: [Self; 4] = [Self(0.75), Self(0.5), Self(0.375), Self(0.25)];
 
-    /// So much of `length`, to the nearest multiple of `step` but one step at least.
-    pub fn of(self, length: u32, step: u32) -> u32 {
-        let steps = (length as f32 * self.0 / step as f32).round() as u32;
-        steps.max(1) * step
+    /// So much of `whole`, to the nearest multiples of `step` but one step at least.
+    pub fn of(self, whole: FrameSize, step: u32) -> FrameSize {
+        let of = |length: u32| {
+            let steps = (length as f32 * self.0 / step as f32).round() as u32;
+            steps.max(1) * step
+        };
+        FrameSize { height: of(whole.height), width: of(whole.width) }
     }
 }
 
@@ -37,10 +46,25 @@ impl FromStr for Scale {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse() {
-            Ok(share) if (0.1..=1.0).contains(&share) => Ok(Self(share)),
-            _ => Err(format!("'{text}' is no scale; give a number from 0.1 to 1")),
+        let share: f32 = text.parse().unwrap_or(f32::NAN);
+        share.try_into().map_err(|_| format!("'{text}' is no scale; give a number from 0.1 to 1"))
+    }
+}
+
+impl TryFrom<f32> for Scale {
+    type Error = String;
+
+    fn try_from(share: f32) -> Result<Self, String> {
+        match share {
+            0.1..=1.0 => Ok(Self(share)),
+            _ => Err(format!("{share} is no scale from 0.1 to 1")),
         }
+    }
+}
+
+impl From<Scale> for f32 {
+    fn from(scale: Scale) -> Self {
+        scale.0
     }
 }
 
@@ -49,16 +73,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_are_multiples_of_the_step() {
-        let half: Scale = "0.5".parse().unwrap();
-        assert_eq!([480, 832].map(|length| half.of(length, 16)), [240, 416]);
-        let third: Scale = "0.33".parse().unwrap();
-        assert_eq!([480, 832].map(|length| third.of(length, 16)), [160, 272]);
-        assert_eq!("0.1".parse::<Scale>().unwrap().of(64, 16), 16);
-        assert_eq!(Scale::default().of(480, 16), 480);
-        assert_eq!(half.to_string(), "0.5");
+    fn sizes_are_multiples_of_the_step() {
+        let of = |scale: &str| {
+            let whole = FrameSize { height: 480, width: 832 };
+            let size = scale.parse::<Scale>().unwrap().of(whole, 16);
+            (size.height, size.width)
+        };
+        assert_eq!(of("1"), (480, 832));
+        assert_eq!(of("0.5"), (240, 416));
+        assert_eq!(of("0.33"), (160, 272));
+        let small = FrameSize { height: 64, width: 96 };
+        assert_eq!("0.1".parse::<Scale>().unwrap().of(small, 16).height, 16);
         for text in ["0", "2", "NaN", "half", ""] {
             assert!(text.parse::<Scale>().unwrap_err().contains("0.1 to 1"), "{text}");
         }
+        let half: Scale = serde_json::from_str("0.5").unwrap();
+        assert_eq!((half, half.to_string()), ("0.5".parse().unwrap(), "0.5".to_owned()));
+        assert!(serde_json::from_str::<Scale>("7").is_err());
     }
 }

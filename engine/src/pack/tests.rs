@@ -68,7 +68,6 @@ pub(crate) fn tiny_parts() -> (Manifest, PackContents) {
         planner: Some(planner),
         sampler: SamplerDefaults { temperature: 0.7, top_p: 0.9, refine_steps: 3, guidance: 0.0 },
         files: Default::default(),
-        made_for: None,
     };
     (manifest, contents)
 }

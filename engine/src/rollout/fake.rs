@@ -14,7 +14,7 @@ use super::{
 use crate::craft::Task;
 use crate::gpu::Chosen;
 use crate::media::{FrameSize, resize_bilinear};
-use crate::pack::{Pack, PackId};
+use crate::pack::{Pack, PackId, Scale};
 
 /// Calls that reached the networks.
 #[derive(Debug, Default)]
@@ -47,6 +47,7 @@ impl FakeModels {
             name: "fake".to_owned(),
             licence: "none".to_owned(),
             frame_size: (FAKE_SIZE.height, FAKE_SIZE.width),
+            refined_step: 1,
             coarse_size: (2, 4),
             frames_per_clip: 5,
             fps: 8.0,
@@ -55,7 +56,13 @@ impl FakeModels {
             levels: vec![5, 4],
             tasks: vec![Task::Boat],
             clips_per_task: vec![7],
-            sampling: Sampling { temperature: 1.0, seed: 0, refine_steps: 8, guidance: 1.0 },
+            sampling: Sampling {
+                temperature: 1.0,
+                seed: 0,
+                refine_steps: 8,
+                guidance: 1.0,
+                scale: Scale::default(),
+            },
             device: "none".to_owned(),
             elsewhere: false,
             has_policy: true,

@@ -23,6 +23,7 @@ impl ClipKey {
         let mut hash = started("refined", pack, path);
         hash.update((sampling.refine_steps as u64).to_le_bytes());
         hash.update(sampling.guidance.to_le_bytes());
+        hash.update(f32::from(sampling.scale).to_le_bytes());
         for clip in &path.clips {
             add_codes(&mut hash, &clip.codes);
             hash.update(clip.seed.to_le_bytes());
@@ -62,6 +63,7 @@ mod tests {
     use super::*;
     use crate::craft::Task;
     use crate::media::Frame;
+    use crate::pack::Scale;
     use crate::rollout::ClipChoice;
 
     fn path(clips: &[(&[u16], u64)]) -> Path {
@@ -76,7 +78,7 @@ mod tests {
     }
 
     fn sampling(refine_steps: usize) -> Sampling {
-        Sampling { temperature: 1.0, seed: 0, refine_steps, guidance: 7.0 }
+        Sampling { temperature: 1.0, seed: 0, refine_steps, guidance: 7.0, scale: Scale::default() }
     }
 
     #[test]
@@ -91,6 +93,7 @@ mod tests {
             ClipKey::coarse(&pack, &path(&[(&[1, 2, 3, 4], 0)])),
             ClipKey::refined(&pack, &base, &sampling(8)),
             ClipKey::refined(&pack, &base, &sampling(9)),
+            ClipKey::refined(&pack, &base, &Sampling { scale: Scale::SMALLER[0], ..sampling(9) }),
             ClipKey::refined(&pack, &path(&[(&[1, 2], 7), (&[3, 4], 0)]), &sampling(8)),
         ];
         let mut other = base.clone();

@@ -9,7 +9,7 @@ use super::{CodePrediction, RunError, Sampling};
 use crate::craft::Task;
 use crate::gpu::Chosen;
 use crate::media::FrameSize;
-use crate::pack::{Pack, PackId, RecordedCodes};
+use crate::pack::{Pack, PackId, RecordedCodes, Scale};
 
 /// What is known of an opened pack.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct PackSummary {
     pub licence: String,
     /// Height and width of its frames, pixels.
     pub frame_size: (u32, u32),
+    /// What height and width of refined video are multiples of, pixels.
+    pub refined_step: u32,
     /// Height and width of what the dLDM sees and paints, pixels.
     pub coarse_size: (u32, u32),
     pub frames_per_clip: usize,
@@ -60,6 +62,11 @@ impl PackSummary {
     /// The size every starting frame is fitted to.
     pub fn frame_size(&self) -> FrameSize {
         FrameSize { height: self.frame_size.0, width: self.frame_size.1 }
+    }
+
+    /// The size of refined video at a scale.
+    pub fn refined_size(&self, scale: Scale) -> FrameSize {
+        scale.of(self.frame_size(), self.refined_step)
     }
 
     pub fn coarse_size(&self) -> FrameSize {

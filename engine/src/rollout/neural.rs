@@ -10,7 +10,7 @@ use super::{
 };
 use crate::craft::Task;
 use crate::gpu::Chosen;
-use crate::pack::{Networks, Pack, PackError, Residence};
+use crate::pack::{Networks, Pack, PackError, Residence, Scale};
 use crate::policy::CodeSampling;
 use crate::vdm::{SampleRequest, Vdm};
 
@@ -37,6 +37,12 @@ impl PackModels {
         let summary = Arc::new(PackSummary { has_refiner, elsewhere, ..known });
         let (pack, top_p) = (pack.clone(), pack.manifest.sampler.top_p);
         Ok(Self { networks, pack, residence, summary, top_p, chosen: chosen.clone() })
+    }
+
+    /// Whoever asks for nothing else has refined video of this scale.
+    pub fn refining_at(mut self, scale: Scale) -> Self {
+        Arc::make_mut(&mut self.summary).sampling.scale = scale;
+        self
     }
 
     /// Says why the diffusion model was left out, if it was.
@@ -86,6 +92,7 @@ impl PackSummary {
             name: manifest.name.clone(),
             licence: manifest.licence.clone(),
             frame_size: (manifest.frame_size.height, manifest.frame_size.width),
+            refined_step: manifest.refined_step(),
             coarse_size: (manifest.coarse_size.height, manifest.coarse_size.width),
             frames_per_clip: manifest.frames_per_clip,
             fps: manifest.fps,
@@ -99,6 +106,7 @@ impl PackSummary {
                 seed: 0,
                 refine_steps: sampler.refine_steps,
                 guidance: sampler.guidance,
+                scale: Scale::default(),
             },
             device,
             elsewhere: false,

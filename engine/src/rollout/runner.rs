@@ -201,7 +201,10 @@ impl Runner {
         let (done, mut first) = match found {
             Some((n, _)) if n == count => return Ok(key),
             Some((n, last)) => (n, last.on(self.models.device())),
-            None => (0, media::tensor_from_frames(&[&path.start], self.models.device())),
+            None => {
+                let start = media::tensor_from_frames(&[&path.start], self.models.device());
+                (0, media::resize_bilinear(start, self.pack().refined_size(sampling.scale)))
+            }
         };
         for n in done + 1..=count {
             let prefix = path.first_clips(n);

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ClipKey, CodePrediction};
 use crate::media::Frame;
+use crate::pack::Scale;
 
 /// How codes are drawn and clips refined.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub struct Sampling {
     pub refine_steps: usize,
     /// Classifier-free guidance weight `g` in `cond + g * (cond - uncond)`.
     pub guidance: f32,
+    /// Of the refined video.
+    #[serde(default)]
+    pub scale: Scale,
 }
 
 /// The named stages of a job, in words a person reads.

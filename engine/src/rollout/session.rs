@@ -189,6 +189,7 @@ impl Session {
 mod tests {
     use super::*;
     use crate::media::Frame;
+    use crate::pack::Scale;
 
     fn session() -> Session {
         let start = Frame::from_fn(6, 4, |x, y| image::Rgb([x as u8 * 40, y as u8 * 60, 7]));
@@ -210,7 +211,13 @@ mod tests {
         Session {
             pack: "test pack".into(),
             pack_id: "00ff".into(),
-            sampling: Sampling { temperature: 0.8, seed: 11, refine_steps: 12, guidance: 1.5 },
+            sampling: Sampling {
+                temperature: 0.8,
+                seed: 11,
+                refine_steps: 12,
+                guidance: 1.5,
+                scale: Scale::default(),
+            },
             rollout,
             unfinished: Unfinished {
                 refine: vec![NodeId(1), NodeId(2)],

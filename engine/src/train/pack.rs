@@ -111,7 +111,6 @@ impl RunFolder {
             planner: planner.map(|planner| planner.config().clone()),
             sampler: settings.sampler,
             files: Default::default(),
-            made_for: None,
         };
         Ok(Pack::write(folder, manifest, &contents)?)
     }

@@ -13,7 +13,8 @@ pub const MAX_SCORES: usize = 1 << 26;
 /// Attention of `q` to `k` and `v`, `[batch, heads, tokens, head_dim]` each, scaled by one over
 /// the root of `head_dim`. `hidden`, `[1, 1, queries, keys]`, is true where a key must not be seen.
 ///
-/// Where nothing is hidden, graphics cards never hold the scores. Elsewhere long sequences go in
+/// Where nothing is hidden and heads have up to 128 channels, graphics cards never hold the scores:
+/// see `fused_attention.rs`. Elsewhere long sequences go in
 /// slices of queries, so that the scores never fill the memory.
 pub fn attention(
     q: Tensor<4>,
@@ -23,11 +24,22 @@ pub fn attention(
 ) -> Tensor<4> {
     #[cfg(feature = "gpu")]
     if hidden.is_none()
-        && let Some(kernel) = FusedAttention::of(&q, &k)
+        && let Some(kernel) = FusedAttention::of(&q, &k, &v)
     {
         return kernel.run(q, k, v, SCORES_OF_A_LAUNCH);
     }
     attention_in_slices(q, k, v, hidden, MAX_SCORES)
+}
+
+/// Whether [`attention`] of tensors like `x` runs in the kernel of `fused_attention.rs`.
+#[cfg(feature = "gpu")]
+pub fn is_fused(x: &Tensor<4>) -> bool {
+    FusedAttention::of(x, x, x).is_some()
+}
+
+#[cfg(not(feature = "gpu"))]
+pub fn is_fused(_x: &Tensor<4>) -> bool {
+    false
 }
 
 /// [`attention`] of as many queries at a time as have no more than so many scores.

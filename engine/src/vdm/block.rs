@@ -150,8 +150,10 @@ impl FeedForward {
         if at_a_time >= frames {
             return layers(x);
         }
-        let slices = x.split(at_a_time, 1);
-        Tensor::cat(slices.into_iter().map(layers).collect(), 1)
+        let slices = (0..frames)
+            .step_by(at_a_time)
+            .map(|start| layers(x.clone().narrow(1, start, at_a_time.min(frames - start))));
+        Tensor::cat(slices.collect(), 1)
     }
 }
 

@@ -17,7 +17,7 @@ pub mod schedule;
 mod vae;
 
 pub use attention::{CrossMask, attention};
-pub(crate) use attention::{MAX_SCORES, attention_in_slices};
+pub(crate) use attention::{MAX_SCORES, attention_in_slices, is_fused};
 pub(crate) use block::MAX_HIDDEN;
 pub use control::{CONTROL_KEYS, ControlBranch, ControlConfig, control_begins_as};
 pub use dit::{DIT_KEYS, Dit, DitConfig, DitInput};

@@ -155,7 +155,7 @@ fn pack_opener(choice: ComputeChoice, memory: Budget, scale: Scale) -> Box<Opene
     let home = choice.device;
     let mut last: Option<(DeviceChoice, Chosen)> = None;
     Box::new(move |source, device| {
-        let pack = source.open().map_err(|error| error.to_string())?.scaled(scale);
+        let pack = source.open().map_err(|error| error.to_string())?;
         let kept = last.take().filter(|(of, _)| *of == device);
         let chosen = match kept.filter(|_| !device.is_remote() || remote::lost().is_none()) {
             Some((_, chosen)) => chosen,
@@ -172,6 +172,7 @@ fn pack_opener(choice: ComputeChoice, memory: Budget, scale: Scale) -> Box<Opene
         let job = Job {
             clips: pack.manifest.longest_task(),
             refined: true,
+            scale,
             previews: true,
             holds_scores: chosen.holds_scores(),
             numbers: chosen.numbers,
@@ -181,7 +182,7 @@ fn pack_opener(choice: ComputeChoice, memory: Budget, scale: Scale) -> Box<Opene
             residence(&pack.manifest, job, limit).map_err(|error| error.to_string())?;
         let models =
             PackModels::load(&pack, &chosen, residence).map_err(|error| error.to_string())?;
-        Ok(Box::new(models.explained(reason)) as Box<dyn Models>)
+        Ok(Box::new(models.refining_at(scale).explained(reason)) as Box<dyn Models>)
     })
 }
 

@@ -9,10 +9,10 @@ use super::{ClipQuality, Event, JobId, Request, Sampling, Stage, Worker, residen
 use crate::craft::Task;
 use crate::gpu::{self, DeviceChoice};
 use crate::media::Frame;
-use crate::pack::{Job, Manifest, PackSource, Residence};
+use crate::pack::{Estimate, Job, Manifest, PackSource, Residence, Scale};
 use crate::rollout::fake::{Calls, FAKE_SIZE, FakeModels};
 use crate::rollout::{ClipCache, ClipKey, Decodes, Models, Origin, PackModels, Path, Rollout};
-use crate::weights::Numbers;
+use crate::weights::{Numbers, Precision};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -65,7 +65,7 @@ fn start() -> Path {
 }
 
 fn sampling() -> Sampling {
-    Sampling { temperature: 0.0, seed: 0, refine_steps: 8, guidance: 1.0 }
+    Sampling { temperature: 0.0, seed: 0, refine_steps: 8, guidance: 1.0, scale: Scale::default() }
 }
 
 fn refine(path: &Path) -> Request {
@@ -395,13 +395,26 @@ fn the_device_is_compared_with_the_processor_and_that_can_be_cancelled() {
 fn a_pack_that_cannot_be_refined_here_is_opened_for_coarse_video() {
     let manifest = Manifest::videoworld2();
     let numbers = Numbers::default();
-    let job = Job { clips: 7, refined: true, previews: true, holds_scores: false, numbers };
+    let job = Job {
+        clips: 7,
+        refined: true,
+        scale: Scale::default(),
+        previews: true,
+        holds_scores: false,
+        numbers,
+    };
     let at = |limit| residence(&manifest, job, limit);
     assert_eq!(at(None), Ok((Residence::Kept, None)));
     let (found, reason) = at(Some(8_000_000_000)).unwrap();
     assert_eq!(found, Residence::CoarseOnly);
     let reason = reason.unwrap();
     assert!(reason.contains("8.0 GB are there"), "{reason}");
+    // Weights in half precision leave room for video of three quarters.
+    let half = Job { numbers: Precision::F16.into(), previews: false, ..job };
+    let needed = Estimate::of(&manifest, half).peak(Residence::Released);
+    let (_, reason) = residence(&manifest, half, Some(needed - 500_000_000)).unwrap();
+    let reason = reason.unwrap();
+    assert!(reason.ends_with("with --scale 0.75 the studio refines at 624x368 pixels"), "{reason}");
     assert!(at(Some(500_000_000)).unwrap_err().to_string().contains("memory are needed"));
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::craft::Task;
+use crate::pack::Scale;
 use crate::rollout::fake::{Calls, FAKE_SIZE, FakeModels};
 use crate::rollout::{Decodes, Unwatched};
 
@@ -19,7 +20,7 @@ fn start() -> Path {
 }
 
 fn sampling(temperature: f32, seed: u64) -> Sampling {
-    Sampling { temperature, seed, refine_steps: 8, guidance: 1.0 }
+    Sampling { temperature, seed, refine_steps: 8, guidance: 1.0, scale: Scale::default() }
 }
 
 /// A watch that writes down what it is told and stops after a number of steps.
