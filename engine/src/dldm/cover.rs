@@ -33,6 +33,9 @@ pub struct Cover {
     mask: FactorizedConv,
     query: CausalConv3d,
     key_in: CausalConv3d,
+    /// What lies around a key's pixels: a few of one colour cannot know that they are the curled
+    /// corner of a paper, whose colour is that of its back.
+    key_around: [CausalConv3d; 2],
     key_out: CausalConv3d,
     /// How much of the picked colour shows under the paint.
     strength: Param<Tensor<1>>,
@@ -51,10 +54,12 @@ impl Cover {
             stride: COLOUR_EDGE,
             ..CausalConv3dConfig::new(IMAGE_CHANNELS + PLACE_CHANNELS, KEY_CHANNELS, [1, 3, 3])
         };
+        let around = CausalConv3dConfig::new(KEY_CHANNELS, KEY_CHANNELS, [1, 3, 3]);
         Self {
             mask: faint(patch_size.pow(3)),
             query: pointwise_conv(channels, parts * parts * KEY_CHANNELS, device),
             key_in: key_in.init(device),
+            key_around: [(); 2].map(|()| around.init(device)),
             key_out: pointwise_conv(KEY_CHANNELS, KEY_CHANNELS, device),
             strength: Initializer::Ones.init([1], device),
         }
@@ -85,7 +90,10 @@ impl Cover {
     fn pick(&self, frame: &Tensor<5>, features: Tensor<5>) -> Tensor<5> {
         let [batch, channels, _, height, width] = frame.dims();
         let placed = Tensor::cat(vec![frame.clone(), places(batch, height, width, frame)], 1);
-        let keys = self.key_out.forward(silu(self.key_in.forward(placed.swap_dims(1, 2))));
+        let keys = self.key_in.forward(placed.swap_dims(1, 2));
+        let [near, far] = &self.key_around;
+        let around = far.forward(silu(near.forward(silu(keys.clone()))));
+        let keys = self.key_out.forward(silu(keys + around));
         let [_, _, _, key_rows, key_columns] = keys.dims();
         let count = key_rows * key_columns;
         let keys: Tensor<3> = keys.reshape([batch, KEY_CHANNELS, count]);
