@@ -56,8 +56,10 @@ impl FusedAttention {
         let tensor = q.clone().try_into_primitive::<CubeBackend>().ok()?;
         let card = &tensor.client.properties().hardware;
         let runs = alike
+            && queries > 0
+            && keys > 0
             && head_dim.is_multiple_of(4)
-            && head_dim <= MAX_HEAD_DIM
+            && (1..=MAX_HEAD_DIM).contains(&head_dim)
             && card.max_shared_memory_size >= SHARED_BYTES
             && card.max_units_per_cube >= SIDE * SIDE;
         runs.then_some(Self { half, queries, keys, head_dim })
