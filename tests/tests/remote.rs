@@ -185,7 +185,8 @@ fn the_studio_goes_on_here_and_can_go_back() {
     let mut lender = Some(Lender::start(dir.path(), "0"));
     let elsewhere = lender.as_ref().expect("it was just started").device();
     let port = lender.as_ref().expect("it was just started").port().to_owned();
-    let worker = Worker::spawn(DeviceChoice::Cpu.into(), Budget::Auto, None, || {});
+    let worker =
+        Worker::spawn(DeviceChoice::Cpu.into(), Budget::Auto, Scale::default(), None, || {});
     let done = |request: Request| {
         let job = worker.send(request);
         until_end(&worker, job, |_| {})
