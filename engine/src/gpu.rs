@@ -367,10 +367,14 @@ mod with_wgpu {
         let description = describe(&info);
         let refused = |reason: String| GpuError::Refused { adapter: description.clone(), reason };
 
-        // wgpu's default limits are far too small for weights; ask for all the adapter has.
+        // wgpu's default limits are far too small for weights; ask for all the adapter has. What is
+        // experimental, ray queries for one, is refused unless it is asked for by an unsafe call.
+        let features = adapter.features()
+            - wgpu::Features::MAPPABLE_PRIMARY_BUFFERS
+            - wgpu::Features::all_experimental_mask();
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("engine"),
-            required_features: adapter.features() - wgpu::Features::MAPPABLE_PRIMARY_BUFFERS,
+            required_features: features,
             required_limits: adapter.limits(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
