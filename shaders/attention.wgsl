@@ -2,7 +2,7 @@
 // a time, and keeps for every query the highest score so far, the sum of the weights and the sum of
 // the weighted values, all in single precision (Dao et al. 2022, FlashAttention).
 //
-// User: engine/src/fused_attention.rs, which writes these lines anew for the tensors at hand.
+// User: engine/src/kernels/attention.rs, which writes these lines anew for the tensors at hand.
 alias Number = f32;
 const QUERY_COUNT = 512u;
 const KEY_COUNT = 512u;

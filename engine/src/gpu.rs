@@ -145,7 +145,7 @@ pub struct Chosen {
     pub elsewhere: bool,
     /// Kernels are compiled when they first run, which can take longer than the work itself.
     pub compiles: bool,
-    /// The transformer's attention runs in the kernel of `fused_attention.rs`.
+    /// The transformer's attention runs in the kernel of `kernels/attention.rs`.
     pub fused_attention: bool,
 }
 
@@ -298,7 +298,7 @@ mod with_wgpu {
     use wgpu::{Backends, DeviceType};
 
     use super::{Adapter, Chosen, DeviceChoice, GpuError};
-    use crate::fused_attention::FusedAttention;
+    use crate::kernels::{FusedAttention, MatrixUnits};
     use crate::weights::Numbers;
 
     fn backends(choice: DeviceChoice) -> Backends {
@@ -356,6 +356,18 @@ mod with_wgpu {
         }
     }
 
+    /// What to ask of an adapter that offers so much. wgpu refuses the device for anything that is
+    /// experimental, of which cards have plenty, unless it is allowed by an unsafe call.
+    fn wanted(offered: wgpu::Features, matrix_units: bool) -> wgpu::Features {
+        let safe = offered
+            - wgpu::Features::MAPPABLE_PRIMARY_BUFFERS
+            - wgpu::Features::all_experimental_mask();
+        match matrix_units {
+            true => safe | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
+            false => safe,
+        }
+    }
+
     pub fn open_adapter(choice: DeviceChoice) -> Result<Chosen, GpuError> {
         let instance = instance();
         let adapter = enumerate(&instance, backends(choice))
@@ -367,16 +379,22 @@ mod with_wgpu {
         let description = describe(&info);
         let refused = |reason: String| GpuError::Refused { adapter: description.clone(), reason };
 
-        // wgpu's default limits are far too small for weights; ask for all the adapter has. What is
-        // experimental, ray queries for one, is refused unless it is asked for by an unsafe call.
-        let features = adapter.features()
-            - wgpu::Features::MAPPABLE_PRIMARY_BUFFERS
-            - wgpu::Features::all_experimental_mask();
+        let candidates = MatrixUnits::candidates(&adapter);
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if !candidates.is_empty() {
+            #[expect(unsafe_code, reason = "wgpu marks what it counts as experimental this way")]
+            // SAFETY: no shaders but those of `kernels/` that use matrix units have anything
+            // experimental. They keep within their buffers, and are tested before they are used.
+            let enabled = unsafe { wgpu::ExperimentalFeatures::enabled() };
+            experimental_features = enabled;
+        }
+        // wgpu's default limits are far too small for weights; ask for all the adapter has.
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("engine"),
-            required_features: features,
+            required_features: wanted(adapter.features(), !candidates.is_empty()),
             required_limits: adapter.limits(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
+            experimental_features,
             ..Default::default()
         }))
         .map_err(|error| refused(error.to_string()))?;
@@ -387,6 +405,13 @@ mod with_wgpu {
             .init()
             .map_err(|error| refused(error.to_string()))?;
         let in_own_memory = info.device_type == DeviceType::Cpu;
+        let mut description = description;
+        if !candidates.is_empty() {
+            description += match MatrixUnits::test(candidates, &device) {
+                Some(_) => ", matrix units",
+                None => ", matrix units unused: they failed their test",
+            };
+        }
         let probe = Tensor::zeros([1, 1, 1, 4], &device);
         let fused_attention = FusedAttention::of(&probe, &probe, &probe).is_some();
         Ok(Chosen {
@@ -399,6 +424,21 @@ mod with_wgpu {
             compiles: true,
             fused_attention,
         })
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn nothing_experimental_is_asked_for_but_matrix_units() {
+            let all = wgpu::Features::all();
+            assert!(wanted(all, false).contains(wgpu::Features::SHADER_F16));
+            let experimental = wgpu::Features::all_experimental_mask();
+            assert!(!wanted(all, false).intersects(experimental));
+            let units = wanted(all, true).intersection(experimental);
+            assert_eq!(units, wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+        }
     }
 }
 

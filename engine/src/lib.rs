@@ -6,10 +6,10 @@ pub mod craft;
 pub mod dldm;
 pub mod eval;
 mod flop;
-#[cfg(feature = "gpu")]
-pub mod fused_attention;
 pub mod gpu;
 pub mod import;
+#[cfg(feature = "gpu")]
+pub mod kernels;
 pub mod media;
 pub mod memory;
 pub mod pack;

@@ -21,7 +21,7 @@ const TOKENS: usize = 2048;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scores {
-    /// It runs in the kernel of `fused_attention.rs`, which has no memory for them.
+    /// It runs in the kernel of `kernels/attention.rs`, which has no memory for them.
     Fused,
     /// Held for some queries at a time, at most so many bytes.
     Held {

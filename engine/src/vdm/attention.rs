@@ -5,7 +5,7 @@ use burn::tensor::{Bool, DType, Device, Tensor, TensorData, module};
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
-use crate::fused_attention::{FusedAttention, SCORES_OF_A_LAUNCH};
+use crate::kernels::{FusedAttention, SCORES_OF_A_LAUNCH};
 
 /// Scores held in memory at a time, in numbers: 256 MiB of f32.
 pub const MAX_SCORES: usize = 1 << 26;
@@ -14,7 +14,7 @@ pub const MAX_SCORES: usize = 1 << 26;
 /// the root of `head_dim`. `hidden`, `[1, 1, queries, keys]`, is true where a key must not be seen.
 ///
 /// Where nothing is hidden and heads have up to 128 channels, graphics cards never hold the scores:
-/// see `fused_attention.rs`. Elsewhere long sequences go in
+/// see `kernels/attention.rs`. Elsewhere long sequences go in
 /// slices of queries, so that the scores never fill the memory.
 pub fn attention(
     q: Tensor<4>,
@@ -31,7 +31,7 @@ pub fn attention(
     attention_in_slices(q, k, v, hidden, MAX_SCORES)
 }
 
-/// Whether [`attention`] of tensors like `x` runs in the kernel of `fused_attention.rs`.
+/// Whether [`attention`] of tensors like `x` runs in the kernel of `kernels/attention.rs`.
 #[cfg(feature = "gpu")]
 pub fn is_fused(x: &Tensor<4>) -> bool {
     FusedAttention::of(x, x, x).is_some()

@@ -26,6 +26,16 @@ pub(super) fn linear(inputs: usize, outputs: usize, device: &Device) -> Linear {
         .init(device)
 }
 
+/// What `layer` makes of `x`: of a clip's tokens on the matrix units of a card, where it has some that
+/// compute in the numbers at hand.
+pub(super) fn through<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "gpu")]
+    if let Some(y) = crate::kernels::linear(layer, &x) {
+        return y;
+    }
+    layer.forward(x)
+}
+
 fn zero_linear(inputs: usize, outputs: usize, device: &Device) -> Linear {
     LinearConfig::new(inputs, outputs)
         .with_bias(false)
@@ -111,16 +121,16 @@ impl Attention {
         hidden: Option<Tensor<4, Bool>>,
     ) -> Tensor<3> {
         let [batch, tokens, width] = x.dims();
-        let q = self.q_norm.forward(self.heads(self.q_proj.forward(x)));
-        let k = self.k_norm.forward(self.heads(self.k_proj.forward(context.clone())));
-        let v = self.heads(self.v_proj.forward(context)).swap_dims(1, 2);
+        let q = self.q_norm.forward(self.heads(through(&self.q_proj, x)));
+        let k = self.k_norm.forward(self.heads(through(&self.k_proj, context.clone())));
+        let v = self.heads(through(&self.v_proj, context)).swap_dims(1, 2);
         let (mut q, mut k) = (q.swap_dims(1, 2), k.swap_dims(1, 2));
         if let Some(rope) = rope {
             q = rope.turn(q);
             k = rope.turn(k);
         }
         let mixed = attention(q, k, v, hidden).swap_dims(1, 2);
-        self.output_proj.forward(mixed.reshape([batch, tokens, width]))
+        through(&self.output_proj, mixed.reshape([batch, tokens, width]))
     }
 
     /// `[batch, tokens, heads, head_dim]`
@@ -146,7 +156,7 @@ impl FeedForward {
         let [batch, frames, tokens, _] = x.dims();
         let [hidden, _] = self.layer2.weight.shape().dims();
         let at_a_time = (max_hidden / (batch * tokens * hidden)).max(1);
-        let layers = |x: Tensor<4>| self.layer2.forward(gelu(self.layer1.forward(x)));
+        let layers = |x: Tensor<4>| through(&self.layer2, gelu(through(&self.layer1, x)));
         if at_a_time >= frames {
             return layers(x);
         }

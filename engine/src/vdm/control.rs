@@ -7,7 +7,7 @@ use burn::tensor::activation::silu;
 use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::block::linear;
+use super::block::{linear, through};
 use super::dit::{
     DIT_KEYS, DitConfig, DitInput, IGNORED, RENAMES, Trunk, padding_channel, patches,
 };
@@ -154,7 +154,7 @@ impl ControlBranch {
             if i == 0 {
                 x = x + hint.clone();
             }
-            let residual = zero.forward(x.clone().cast(self.trunk.precision()));
+            let residual = through(zero, x.clone().cast(self.trunk.precision()));
             residuals.push(residual.cast(DType::F32) * self.config.control_weight);
         }
         residuals
@@ -171,10 +171,10 @@ impl ControlBranch {
         } else {
             patches(hint, 1)
         };
-        let mut x = self.hint_embed.forward(tokens.cast(self.trunk.precision()));
+        let mut x = through(&self.hint_embed, tokens.cast(self.trunk.precision()));
         let last = self.hint_layers.len() - 1;
         for (i, layer) in self.hint_layers.iter().enumerate() {
-            x = layer.forward(x);
+            x = through(layer, x);
             if i < last {
                 x = silu(x);
             }

@@ -1,4 +1,5 @@
-//! Attention in one kernel that never holds its scores, for graphics cards: `shaders/attention.wgsl`.
+//! Attention in one kernel that never holds its scores, for graphics cards: `shaders/attention.wgsl`,
+//! and `shaders/attention_units.wgsl` where halves go through matrix units.
 
 use burn::tensor::{DType, Tensor};
 use burn_wgpu::{
@@ -8,12 +9,15 @@ use cubecl::ExecutionMode;
 use cubecl::prelude::{CubeCount, KernelId};
 use cubecl::server::KernelArguments;
 
-const SHADER: &str = include_str!("../../shaders/attention.wgsl");
+use super::MatrixUnits;
 
-/// What a workgroup of the shader has: threads along each side, queries, and bytes that its threads
-/// share.
-const SIDE: u32 = 16;
+const SHADER: &str = include_str!("../../../shaders/attention.wgsl");
+const SHADER_ON_UNITS: &str = include_str!("../../../shaders/attention_units.wgsl");
+
+/// What a workgroup of the shaders has: queries; threads along each side, without matrix units; and
+/// bytes that its threads share.
 const QUERIES: usize = 64;
+const SIDE: u32 = 16;
 const SHARED_BYTES: usize = 32 << 10;
 
 /// The widest head whose values for 16 keys fit into the shared memory.
@@ -35,6 +39,9 @@ pub struct FusedAttention {
     pub keys: usize,
     /// A multiple of four up to 128.
     pub head_dim: usize,
+    /// What multiplies, if not the units that do everything else. Only for halves, and heads whose
+    /// channels their matrices divide.
+    pub units: Option<MatrixUnits>,
 }
 
 impl FusedAttention {
@@ -42,11 +49,7 @@ impl FusedAttention {
     /// cannot run: tensors that are not on a card of this machine or whose gradients are wanted,
     /// wide or odd heads, tensors that do not go together, a card with little shared memory.
     pub fn of(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>) -> Option<Self> {
-        let half = match q.dtype() {
-            DType::F16 => true,
-            DType::F32 => false,
-            _ => return None,
-        };
+        let float = [DType::F16, DType::F32].contains(&q.dtype());
         let ([batch, heads, queries, head_dim], keys) = (q.dims(), k.dims()[2]);
         let alike = [k, v].iter().all(|x| {
             x.dims() == [batch, heads, keys, head_dim]
@@ -55,27 +58,45 @@ impl FusedAttention {
         });
         let tensor = q.clone().try_into_primitive::<CubeBackend>().ok()?;
         let card = &tensor.client.properties().hardware;
-        let runs = alike
+        let runs = float
+            && alike
             && queries > 0
             && keys > 0
             && head_dim.is_multiple_of(4)
             && (1..=MAX_HEAD_DIM).contains(&head_dim)
             && card.max_shared_memory_size >= SHARED_BYTES
             && card.max_units_per_cube >= SIDE * SIDE;
-        runs.then_some(Self { half, queries, keys, head_dim })
+        runs.then(|| {
+            let plain = Self::sized(q, k);
+            let divides = |units: &MatrixUnits| head_dim.is_multiple_of(units.edge as usize);
+            let units = MatrixUnits::of(&q.device()).filter(|units| plain.half && divides(units));
+            Self { units, ..plain }
+        })
+    }
+
+    /// The kernel without matrix units for tensors of these sizes.
+    pub(crate) fn sized(q: &Tensor<4>, k: &Tensor<4>) -> Self {
+        let [_, _, queries, head_dim] = q.dims();
+        let (half, keys) = (q.dtype() == DType::F16, k.dims()[2]);
+        Self { half, queries, keys, head_dim, units: None }
     }
 
     /// Its source in WGSL.
     pub fn wgsl(&self) -> String {
-        let Self { half, queries, keys, head_dim } = self;
-        let number = if *half { "f16" } else { "f32" };
-        let enabled = if *half { "enable f16;\n" } else { "" };
-        let source = SHADER
-            .replace("alias Number = f32;", &format!("alias Number = {number};"))
+        let Self { half, queries, keys, head_dim, units } = self;
+        let shader = if units.is_some() { SHADER_ON_UNITS } else { SHADER };
+        let source = shader
             .replace("QUERY_COUNT = 512u;", &format!("QUERY_COUNT = {queries}u;"))
             .replace("KEY_COUNT = 512u;", &format!("KEY_COUNT = {keys}u;"))
             .replace("HEAD_DIM = 128u;", &format!("HEAD_DIM = {head_dim}u;"));
-        enabled.to_owned() + &source
+        match units {
+            Some(units) => units.tailored(&source, &[("{d}", *head_dim as u32 / units.edge)]),
+            None if *half => {
+                "enable f16;\n".to_owned()
+                    + &source.replace("alias Number = f32;", "alias Number = f16;")
+            }
+            None => source,
+        }
     }
 
     /// Attention of `q` to `k` and `v` as in [`crate::vdm::attention`]. A launch computes no more than
@@ -90,7 +111,11 @@ impl FusedAttention {
         v: Tensor<4>,
         scores_of_launch: usize,
     ) -> Tensor<4> {
-        assert_eq!(Self::of(&q, &k, &v).as_ref(), Some(self), "made for other tensors");
+        assert_eq!(
+            Self { units: self.units, ..Self::sized(&q, &k) },
+            *self,
+            "made for other tensors"
+        );
         let [batch, heads, queries, head_dim] = q.dims();
         let tensors = [q, k, v].map(|x| {
             let x = x.try_into_primitive::<CubeBackend>();
@@ -116,12 +141,19 @@ impl FusedAttention {
                 .fold(KernelArguments::new(), |all, buffer| all.with_buffer(buffer.binding()));
             let launched = at_a_time.min(all - before) as u32;
             client.launch(
-                Box::new(SourceKernel::new(self.clone(), CubeDim::new_2d(SIDE, SIDE))),
+                Box::new(SourceKernel::new(self.clone(), self.cube_dim())),
                 CubeCount::Static(launched, (batch * heads) as u32, 1),
                 arguments,
             );
         }
         Tensor::from_primitive::<CubeBackend>(mixed)
+    }
+
+    fn cube_dim(&self) -> CubeDim {
+        match self.units {
+            Some(units) => CubeDim::new_1d(QUERIES as u32 / units.edge * units.lanes),
+            None => CubeDim::new_2d(SIDE, SIDE),
+        }
     }
 }
 
@@ -134,7 +166,7 @@ impl KernelSource for FusedAttention {
         // Checked kernels count the rounds of every loop; those here have constant bounds.
         KernelId::new::<Self>()
             .mode(ExecutionMode::Unchecked)
-            .cube_dim(CubeDim::new_2d(SIDE, SIDE).into())
+            .cube_dim(self.cube_dim().into())
             .info(self.clone())
     }
 
