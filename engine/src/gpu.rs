@@ -129,7 +129,8 @@ impl From<DeviceChoice> for ComputeChoice {
 /// stays in single precision was measured to need it: a golden code of the dLDM becomes another one
 /// in half precision; and convolutions of burn 0.22 on graphics cards sum in the numbers they are
 /// given, which puts the video autoencoder off by 2.4 % of its largest value at the width of the
-/// golden cases already. The policy is too small to gain anything.
+/// golden cases already. On matrix units, which sum in single precision, its kernels are in halves
+/// all the same. The policy is too small to gain anything.
 #[derive(Debug, Clone)]
 pub struct Chosen {
     pub device: Device,
@@ -273,6 +274,18 @@ fn processor(device: Device, description: String) -> Chosen {
         compiles: false,
         fused_attention: false,
     }
+}
+
+/// Whether a device multiplies matrices of halves in units of its own, which passed their test when it
+/// was opened.
+#[cfg(feature = "gpu")]
+pub fn has_matrix_units(device: &Device) -> bool {
+    crate::kernels::MatrixUnits::of(device).is_some()
+}
+
+#[cfg(not(feature = "gpu"))]
+pub fn has_matrix_units(_device: &Device) -> bool {
+    false
 }
 
 #[cfg(not(feature = "gpu"))]

@@ -3,9 +3,10 @@
 //! software has had such units only since Mesa 25: `tests/units.sh` runs them.
 
 use burn::nn::{Initializer, LinearConfig};
-use burn::tensor::{DType, Device, Distribution, Tensor};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{DType, Device, Distribution, Tensor, module};
 use engine::gpu::{self, DeviceChoice};
-use engine::kernels::{self, FusedAttention, MatrixUnits, Product};
+use engine::kernels::{self, Convolution, FusedAttention, MatrixUnits, Product};
 use engine::vdm::attention;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -142,6 +143,54 @@ fn linear_layers_on_matrix_units_agree_with_the_processor() {
     }
 }
 
+#[test]
+#[ignore = "needs matrix units; run by tests/units.sh"]
+fn convolutions_on_matrix_units_agree_with_the_processor() {
+    let card = gpu::choose(DeviceChoice::Vulkan).expect("a Vulkan adapter, software or not").device;
+    assert!(
+        MatrixUnits::of(&card).is_some(),
+        "{card:?} has no matrix units that passed their test"
+    );
+    // Pictures, inputs, outputs, height, width and kernel: edges in the midst of a workgroup's
+    // pixels, more outputs than a workgroup has, kernels without neighbours, along one axis.
+    for (pictures, inputs, outputs, height, width, kernel) in [
+        (2, 8, 16, 6, 12, [3, 3]),
+        (1, 24, 72, 16, 24, [3, 3]),
+        (3, 12, 20, 5, 8, [1, 1]),
+        (1, 4, 3, 7, 20, [3, 1]),
+    ] {
+        let [kh, kw] = kernel;
+        let x = draw([pictures, inputs, height, width], DType::F16);
+        let weight = draw([outputs, inputs, kh, kw], DType::F16);
+        let found = kernels::convolve(
+            &x.clone().to_device(&card),
+            &weight.clone().to_device(&card).cast(DType::F16),
+        );
+        let found = found.expect("sizes in fours").to_device(&Device::flex());
+        let options = ConvOptions::new([1, 1], [kh / 2, kw / 2], [1, 1], 1);
+        let wanted = module::conv2d(x, weight, None, options);
+        let largest = wanted.clone().abs().max().into_scalar::<f32>();
+        let apart = (found - wanted).abs().max().into_scalar::<f32>();
+        // Numbers are halves already: only the order of the sums differs.
+        assert!(apart < 1e-5 * largest, "{inputs} of {height} x {width}: {apart} of {largest}");
+    }
+}
+
+#[test]
+#[ignore = "needs matrix units; run by tests/units.sh"]
+fn convolutions_that_matrix_units_do_not_fit_go_another_way() {
+    let card = gpu::choose(DeviceChoice::Vulkan).expect("a Vulkan adapter, software or not").device;
+    let x = |shape: [usize; 4]| Tensor::<4>::ones(shape, &card);
+    let half = |shape| x(shape).cast(DType::F16);
+    assert!(kernels::convolve(&x([1, 4, 4, 8]), &half([2, 4, 3, 3])).is_some());
+    assert!(kernels::convolve(&x([1, 3, 4, 8]), &half([2, 3, 3, 3])).is_none(), "27 taps");
+    assert!(kernels::convolve(&x([1, 4, 4, 6]), &half([2, 4, 3, 3])).is_none(), "6 pixels a row");
+    assert!(kernels::convolve(&x([1, 4, 4, 8]), &x([2, 4, 3, 3])).is_none(), "single precision");
+    let huge = kernels::convolve(&(x([1, 4, 4, 8]) * 1e6), &half([1, 4, 1, 1])).expect("fits");
+    let sums: Vec<f32> = huge.into_data().try_into_vec().expect("floats");
+    assert!(sums.iter().all(|sum| *sum == 4.0 * 65504.0), "{sums:?}");
+}
+
 /// The module of a kernel's source, and what the validator found out about it.
 fn parsed(source: &str, capabilities: Capabilities) -> (naga::Module, naga::valid::ModuleInfo) {
     let module = naga::front::wgsl::parse_str(source)
@@ -175,10 +224,20 @@ fn sources_for_matrix_units_are_valid_and_translate_for_vulkan_and_metal() {
             units: Some(units),
         };
         let product = Product { units, rows: 37_440, depth: 2048, columns: 8192 };
+        let convolution = Convolution {
+            units,
+            outputs: 1152,
+            inputs: 384,
+            height: 60,
+            width: 104,
+            kernel: [3, 1],
+        };
         let edge = units.edge;
         for (source, lines) in [
             (attention.wgsl(), ["QUERY_COUNT = 37440u", "KEY_COUNT = 512u", "HEAD_DIM = 128u"]),
             (product.wgsl(), ["ROWS = 37440u", "DEPTH = 2048u", "COLUMNS = 8192u"]),
+            (convolution.wgsl(), ["OUTPUTS = 1152u", "const HEIGHT = 60u", "KERNEL_HEIGHT = 3u"]),
+            (convolution.wgsl(), ["INPUTS = 384u", "const WIDTH = 104u", "KERNEL_WIDTH = 1u"]),
         ] {
             let driven = [format!("EDGE = {edge}u"), format!("coop_mat{edge}x{edge}<f32, C>")];
             for line in lines.into_iter().chain(driven.iter().map(String::as_str)) {

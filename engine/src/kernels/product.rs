@@ -54,8 +54,8 @@ pub struct Product {
 }
 
 /// Matrices of the card along each side of what a workgroup computes.
-const TILES: u32 = 8;
-const SUBGROUPS: u32 = 4;
+pub(super) const TILES: u32 = 8;
+pub(super) const SUBGROUPS: u32 = 4;
 
 impl Product {
     /// Its source in WGSL.

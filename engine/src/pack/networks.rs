@@ -7,9 +7,9 @@ use super::{
     CONTROL, DIT, DLDM, Manifest, NEGATIVE, NEGATIVE_KEY, POLICY, Pack, PackError, Residence, VAE,
 };
 use crate::dldm::{self, Dldm};
-use crate::gpu::Chosen;
+use crate::gpu::{self, Chosen};
 use crate::policy::{PLANNER_KEYS, Planner};
-use crate::vdm::{CONTROL_KEYS, DIT_KEYS, VAE_KEYS, Vdm};
+use crate::vdm::{CONTROL_KEYS, DIT_KEYS, VAE_KEYS, Vdm, VideoVae};
 use crate::weights::{
     self, KeyTable, Numbers, Precision, TensorSource as _, Weights, WeightsError,
 };
@@ -41,6 +41,7 @@ impl Networks {
             Some(config) if residence != Residence::CoarseOnly => {
                 let fresh = config.init(device);
                 let vae = filled(pack, VAE, fresh.vae, &VAE_KEYS, Precision::F32)?;
+                let vae = for_device(vae, device, numbers);
                 let vdm = Vdm { vae, ..fresh };
                 let kept = residence == Residence::Kept;
                 Some(if kept { with_diffusion(pack, vdm, numbers)? } else { vdm })
@@ -72,7 +73,7 @@ impl Networks {
             Some(config) => {
                 let fresh = config.init(device);
                 Some(Vdm {
-                    vae: drawn(fresh.vae, &VAE_KEYS, Precision::F32)?,
+                    vae: for_device(drawn(fresh.vae, &VAE_KEYS, Precision::F32)?, device, numbers),
                     dit: drawn(fresh.dit, &DIT_KEYS, numbers)?,
                     control: drawn(fresh.control, &CONTROL_KEYS, numbers)?,
                     ..fresh
@@ -109,6 +110,14 @@ impl Networks {
         let indices: Vec<i32> = codes.iter().map(|code| i32::from(*code)).collect();
         let data = TensorData::new(indices, [1, codes.len()]);
         self.dldm.codes_from_indices(Tensor::<2, Int>::from_data(data, &self.device))
+    }
+}
+
+/// The video autoencoder as a device computes it beside a diffusion model in these numbers.
+fn for_device(vae: VideoVae, device: &Device, numbers: Numbers) -> VideoVae {
+    match numbers.precision == Precision::F16 && gpu::has_matrix_units(device) {
+        true => vae.with_half_kernels(),
+        false => vae,
     }
 }
 

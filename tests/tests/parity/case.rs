@@ -63,6 +63,10 @@ impl Case {
         Self { device: self.device.clone().autodiff(), ..self.clone() }
     }
 
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
     pub fn device(&self) -> &Device {
         &self.device
     }

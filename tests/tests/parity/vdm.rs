@@ -3,12 +3,14 @@
 use std::ops::ControlFlow;
 
 use burn::tensor::Tensor;
+use engine::gpu;
 use engine::vdm::schedule::{Beginning, SigmaRange};
 use engine::vdm::{
     CONTROL_KEYS, Conditioning, ControlBranch, ControlConfig, CrossMask, DIT_KEYS, Dit, DitConfig,
     DitInput, RopeConfig, SampleRequest, VAE_KEYS, Vdm, VdmConfig, VideoVae, VideoVaeConfig,
     legacy_noise,
 };
+use engine::weights::Precision;
 use serde_json::Value;
 
 use crate::Kind;
@@ -155,17 +157,25 @@ pub fn load_vdm(case: &Case, config: &Value) -> Result<Vdm, Failure> {
     };
     let mut vdm = config.init(case.device());
     let tokenizer = case.weights().strip_prefix("tokenizer.");
-    vdm.vae = tokenizer.load_into(vdm.vae, &VAE_KEYS)?;
+    vdm.vae = on_units(case, tokenizer.load_into(vdm.vae, &VAE_KEYS)?);
     vdm.dit = load_dit(case, &config.dit)?;
     vdm.control = load_control(case, &config.control)?;
     Ok(vdm)
+}
+
+/// As packs load it: in half precision with kernels of halves where matrix units are.
+fn on_units(case: &Case, vae: VideoVae) -> VideoVae {
+    match case.precision() == Precision::F16 && gpu::has_matrix_units(case.device()) {
+        true => vae.with_half_kernels(),
+        false => vae,
+    }
 }
 
 fn video_vae(case: &Case, checks: &mut Checks) -> Result<(), Failure> {
     let load = |window: usize| -> Result<VideoVae, Failure> {
         let config = vae_config(case, &case.json()["config"], window)?;
         let fresh = config.init(case.device());
-        Ok(case.weights().load_into(fresh, &VAE_KEYS)?)
+        Ok(on_units(case, case.weights().load_into(fresh, &VAE_KEYS)?))
     };
     let windows = list(&case.json()["config"], "temporal_window", Value::as_u64)?;
     for window in windows {

@@ -11,7 +11,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
 use super::stream::Stream;
-use crate::flop::conv2d;
+use crate::flop::{conv2d, conv2d_same_size};
 
 /// Uniform within one over the root of the fan-in, the reference's default.
 pub(super) fn conv_initializer() -> Initializer {
@@ -55,8 +55,7 @@ impl CausalConv3d {
         let weight = self.weight.val().permute([2, 0, 1, 3, 4]); // [time, out, in, height, width]
         let weight = weight.reshape([kt * outputs, inputs, kh, kw]);
         let frames = x.reshape([batch * time, inputs, height, width]);
-        let options = ConvOptions::new([1, 1], [kh / 2, kw / 2], [1, 1], 1);
-        let parts = conv2d(frames, weight, None, options).reshape([
+        let parts = conv2d_same_size(frames, weight, None).reshape([
             batch,
             time,
             kt * outputs,
@@ -113,8 +112,7 @@ impl CausalConv3d {
         let frames = stacked.reshape([batch * time, kt * inputs, height, width]);
         let weight = self.weight.val().permute([0, 2, 1, 3, 4]); // [out, time, in, height, width]
         let weight = weight.reshape([outputs, kt * inputs, kh, kw]);
-        let options = ConvOptions::new([1, 1], [kh / 2, kw / 2], [1, 1], 1);
-        conv2d(frames, weight, Some(self.bias.val()), options)
+        conv2d_same_size(frames, weight, Some(self.bias.val()))
             .reshape([batch, time, outputs, height, width])
     }
 }
@@ -148,9 +146,7 @@ impl FrameConv {
 
     /// Keeps height and width. `frames` is `[frame, channel, height, width]`.
     pub(super) fn forward(&self, frames: Tensor<4>) -> Tensor<4> {
-        let [_, _, kernel, _] = self.weight.dims();
-        let options = ConvOptions::new([1, 1], [kernel / 2; 2], [1, 1], 1);
-        conv2d(frames, self.weight.val(), Some(self.bias.val()), options)
+        conv2d_same_size(frames, self.weight.val(), Some(self.bias.val()))
     }
 
     /// Halves height and width; zeros are added below and to the right only.

@@ -20,8 +20,8 @@ mod tests;
 
 use std::ops::ControlFlow;
 
-use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use ndarray::Axis;
 use serde::{Deserialize, Serialize};
 
@@ -202,6 +202,25 @@ pub struct VideoVae {
     config: VideoVaeConfig,
 }
 
+/// Makes halves of convolutions' kernels.
+#[derive(Default)]
+struct HalfKernels {
+    name: String,
+}
+
+impl ModuleMapper for HalfKernels {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        name.clone_into(&mut self.name);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.name == "weight" && D >= 4 {
+            true => param.map(|weight| weight.cast(DType::F16)),
+            false => param,
+        }
+    }
+}
+
 /// The posterior over latents before normalisation, `[batch, z, steps, height / 8, width / 8]` each.
 #[derive(Debug, Clone)]
 pub struct Moments {
@@ -224,6 +243,15 @@ impl VideoVae {
     /// its finest components.
     pub fn freeze_linear_path(mut self) -> Self {
         self.linear = self.linear.map(LinearPath::no_grad);
+        self
+    }
+
+    /// With the kernels of its convolutions in halves, which a card's matrix units multiply with pixels
+    /// rounded to halves on the way: as far off as the TF32 that PyTorch computes convolutions in.
+    pub fn with_half_kernels(mut self) -> Self {
+        let halves = &mut HalfKernels::default();
+        self.encoder = self.encoder.map(halves);
+        self.decoder = self.decoder.map(halves);
         self
     }
 
