@@ -180,6 +180,7 @@ impl Chosen {
             if !self.device.supports_dtype(precision.dtype()) {
                 return Err(GpuError::NoHalf { adapter: self.description });
             }
+            self = with_tested_units(self, choice.device)?;
         }
         self.numbers = Numbers { precision, eight_bit: choice.eight_bit };
         if self.numbers != Numbers::default() {
@@ -240,6 +241,11 @@ pub fn choose(choice: DeviceChoice) -> Result<Chosen, GpuError> {
         {
             Ok(cpu())
         }
+        Err(GpuError::Refused { adapter, reason }) if choice == DeviceChoice::Auto => {
+            let cpu = cpu();
+            let refused = format!("as {adapter} could not be opened: {reason}");
+            Ok(Chosen { description: format!("{}, {refused}", cpu.description), ..cpu })
+        }
         opened => opened,
     }
 }
@@ -276,8 +282,8 @@ fn processor(device: Device, description: String) -> Chosen {
     }
 }
 
-/// Whether a device multiplies matrices of halves in units of its own, which passed their test when it
-/// was opened.
+/// Whether a device multiplies matrices of halves in units of its own, which passed their test when
+/// it was first to compute in halves.
 #[cfg(feature = "gpu")]
 pub fn has_matrix_units(device: &Device) -> bool {
     crate::kernels::MatrixUnits::of(device).is_some()
@@ -293,6 +299,11 @@ fn open_adapter(_choice: DeviceChoice) -> Result<Chosen, GpuError> {
     Err(GpuError::NotBuilt)
 }
 
+#[cfg(not(feature = "gpu"))]
+fn with_tested_units(chosen: Chosen, _choice: DeviceChoice) -> Result<Chosen, GpuError> {
+    Ok(chosen)
+}
+
 /// The adapters of this machine.
 #[cfg(not(feature = "gpu"))]
 pub fn adapters() -> Vec<Adapter> {
@@ -302,7 +313,7 @@ pub fn adapters() -> Vec<Adapter> {
 #[cfg(feature = "gpu")]
 pub use with_wgpu::adapters;
 #[cfg(feature = "gpu")]
-use with_wgpu::open_adapter;
+use with_wgpu::{open_adapter, with_tested_units};
 
 #[cfg(feature = "gpu")]
 mod with_wgpu {
@@ -381,18 +392,33 @@ mod with_wgpu {
         }
     }
 
+    /// The first that opens of the adapters that the choice leaves, the best before others.
     pub fn open_adapter(choice: DeviceChoice) -> Result<Chosen, GpuError> {
         let instance = instance();
-        let adapter = enumerate(&instance, backends(choice))
-            .into_iter()
-            .filter(|a| choice != DeviceChoice::Auto || a.get_info().device_type != DeviceType::Cpu)
-            .min_by_key(|a| rank(a.get_info().device_type))
-            .ok_or(GpuError::NoAdapter(choice))?;
+        let mut adapters = enumerate(&instance, backends(choice));
+        adapters.retain(|adapter| {
+            choice != DeviceChoice::Auto || adapter.get_info().device_type != DeviceType::Cpu
+        });
+        adapters.sort_by_key(|adapter| rank(adapter.get_info().device_type));
+        let mut outcome = Err(GpuError::NoAdapter(choice));
+        for adapter in adapters {
+            let candidates = MatrixUnits::candidates(&adapter);
+            outcome = open(&instance, adapter, candidates);
+            if outcome.is_ok() || choice != DeviceChoice::Auto {
+                break;
+            }
+        }
+        outcome
+    }
+
+    fn open(
+        instance: &wgpu::Instance,
+        adapter: wgpu::Adapter,
+        candidates: Vec<MatrixUnits>,
+    ) -> Result<Chosen, GpuError> {
         let info = adapter.get_info();
         let description = describe(&info);
         let refused = |reason: String| GpuError::Refused { adapter: description.clone(), reason };
-
-        let candidates = MatrixUnits::candidates(&adapter);
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if !candidates.is_empty() {
             #[expect(unsafe_code, reason = "wgpu marks what it counts as experimental this way")]
@@ -412,19 +438,16 @@ mod with_wgpu {
         }))
         .map_err(|error| refused(error.to_string()))?;
         let half = adapter.features().contains(wgpu::Features::SHADER_F16);
-        let setup = WgpuSetup { instance, adapter, device, queue, backend: info.backend };
+        let (instance, backend) = (instance.clone(), info.backend);
+        let setup = WgpuSetup { instance, adapter, device, queue, backend };
         let device = Device::wgpu_options()
             .setup(setup)
             .init()
             .map_err(|error| refused(error.to_string()))?;
-        let in_own_memory = info.device_type == DeviceType::Cpu;
-        let mut description = description;
         if !candidates.is_empty() {
-            description += match MatrixUnits::test(candidates, &device) {
-                Some(_) => ", matrix units",
-                None => ", matrix units unused: they failed their test",
-            };
+            MatrixUnits::offer(candidates, &device);
         }
+        let in_own_memory = info.device_type == DeviceType::Cpu;
         let probe = Tensor::zeros([1, 1, 1, 4], &device);
         let fused_attention = FusedAttention::of(&probe, &probe, &probe).is_some();
         Ok(Chosen {
@@ -437,6 +460,27 @@ mod with_wgpu {
             compiles: true,
             fused_attention,
         })
+    }
+
+    /// The same device with its matrix units tested, to compute in halves. Those that fail may have
+    /// spoilt the device, so another one is opened without them.
+    pub fn with_tested_units(chosen: Chosen, choice: DeviceChoice) -> Result<Chosen, GpuError> {
+        let (note, chosen) = match MatrixUnits::test(&chosen.device) {
+            None => return Ok(chosen),
+            Some(true) => ("matrix units", chosen),
+            Some(false) => {
+                let instance = instance();
+                let adapters = enumerate(&instance, backends(choice));
+                let again = adapters
+                    .into_iter()
+                    .find(|adapter| describe(&adapter.get_info()) == chosen.description);
+                let again = again.ok_or(GpuError::NoAdapter(choice))?;
+                let chosen = open(&instance, again, Vec::new())?;
+                ("matrix units unused, as they failed a test", chosen)
+            }
+        };
+        let description = format!("{}, {note}", chosen.description);
+        Ok(Chosen { description, ..chosen })
     }
 
     #[cfg(test)]

@@ -5,9 +5,10 @@
 use burn::nn::{Initializer, LinearConfig};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Device, Distribution, Tensor, module};
-use engine::gpu::{self, DeviceChoice};
+use engine::gpu::{self, ComputeChoice, DeviceChoice, PrecisionChoice};
 use engine::kernels::{self, Convolution, FusedAttention, MatrixUnits, Product};
 use engine::vdm::attention;
+use engine::weights::Precision;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
@@ -17,9 +18,21 @@ fn draw(shape: [usize; 4], dtype: DType) -> Tensor<4> {
     normal.cast(dtype).cast(DType::F32)
 }
 
+/// The machine's Vulkan adapter, be it software, whose matrix units are in use.
+fn card_in_halves() -> Device {
+    let device = DeviceChoice::Vulkan;
+    let chosen = gpu::choose(device).expect("a Vulkan adapter, software or not");
+    let precision = PrecisionChoice::Exactly(Precision::F16);
+    let chosen = chosen.computing(ComputeChoice { device, precision, eight_bit: false }, 0);
+    let chosen = chosen.expect("an adapter that computes in halves");
+    assert!(gpu::has_matrix_units(&chosen.device), "no matrix units: {}", chosen.description);
+    chosen.device
+}
+
 /// The largest difference to the processor's attention in single precision. Values are at most five;
 /// the result in halves is off by the half of their last digit.
 fn difference(
+    card: &Device,
     batch: usize,
     heads: usize,
     queries: usize,
@@ -27,12 +40,11 @@ fn difference(
     dim: usize,
     dtype: DType,
 ) -> f32 {
-    let card = gpu::choose(DeviceChoice::Vulkan).expect("a Vulkan adapter, software or not").device;
     let q = draw([batch, heads, queries, dim], dtype);
     let [k, v] = [(); 2].map(|()| draw([batch, heads, keys, dim], dtype));
     // Tensors as the transformer gives them: heads behind tokens in memory.
     let on_card = |x: &Tensor<4>| {
-        let tokens_first = x.clone().swap_dims(1, 2).to_device(&card).cast(dtype);
+        let tokens_first = x.clone().swap_dims(1, 2).to_device(card).cast(dtype);
         (tokens_first * 1.0).swap_dims(1, 2)
     };
     let [cq, ck, cv] = [&q, &k, &v].map(on_card);
@@ -44,6 +56,7 @@ fn difference(
 
 #[test]
 fn the_kernel_agrees_with_the_processor() {
+    let card = gpu::choose(DeviceChoice::Vulkan).expect("a Vulkan adapter, software or not").device;
     // Heads of the small pack, of golden cases and of the release; tokens that fill no workgroup,
     // exactly one, and several with a rest.
     for (batch, heads, queries, keys, dim) in [
@@ -53,9 +66,9 @@ fn the_kernel_agrees_with_the_processor() {
         (1, 3, 130, 200, 64),
         (1, 2, 65, 512, 128),
     ] {
-        let apart = difference(batch, heads, queries, keys, dim, DType::F32);
+        let apart = difference(&card, batch, heads, queries, keys, dim, DType::F32);
         assert!(apart < 2e-5, "{heads} heads of {dim}, {queries} x {keys}: {apart}");
-        let apart = difference(batch, heads, queries, keys, dim, DType::F16);
+        let apart = difference(&card, batch, heads, queries, keys, dim, DType::F16);
         assert!(apart < 2e-3, "{heads} heads of {dim}, {queries} x {keys} in halves: {apart}");
     }
 }
@@ -88,12 +101,20 @@ fn gradients_and_the_processor_do_without_the_kernel() {
 
 #[test]
 #[ignore = "needs matrix units; run by tests/units.sh"]
+fn attention_on_matrix_units_agrees_with_the_processor() {
+    let card = card_in_halves();
+    for (batch, heads, queries, keys, dim) in
+        [(1, 6, 75, 75, 32), (2, 2, 10, 7, 16), (1, 3, 130, 200, 64), (1, 2, 65, 512, 128)]
+    {
+        let apart = difference(&card, batch, heads, queries, keys, dim, DType::F16);
+        assert!(apart < 2e-3, "{heads} heads of {dim}, {queries} x {keys}: {apart}");
+    }
+}
+
+#[test]
+#[ignore = "needs matrix units; run by tests/units.sh"]
 fn attention_on_matrix_units_follows_rising_scores() {
-    let card = gpu::choose(DeviceChoice::Vulkan).expect("a Vulkan adapter, software or not").device;
-    assert!(
-        MatrixUnits::of(&card).is_some(),
-        "{card:?} has no matrix units that passed their test"
-    );
+    let card = card_in_halves();
     // Later keys score higher, up to some hundreds: what was summed before fades out, often by much.
     let tokens = 160;
     let rising = Tensor::<1, burn::tensor::Int>::arange(1..1 + tokens, &Device::flex()).float();
@@ -115,11 +136,7 @@ fn attention_on_matrix_units_follows_rising_scores() {
 #[test]
 #[ignore = "needs matrix units; run by tests/units.sh"]
 fn linear_layers_on_matrix_units_agree_with_the_processor() {
-    let card = gpu::choose(DeviceChoice::Vulkan).expect("a Vulkan adapter, software or not").device;
-    assert!(
-        MatrixUnits::of(&card).is_some(),
-        "{card:?} has no matrix units that passed their test"
-    );
+    let card = card_in_halves();
     // Rows, inputs and outputs that fill workgroups and strips, and such that do not.
     for (rows, inputs, outputs, bias) in
         [(64, 32, 64, false), (3, 4, 4, true), (130, 100, 36, true), (65, 384, 200, false)]
@@ -146,11 +163,7 @@ fn linear_layers_on_matrix_units_agree_with_the_processor() {
 #[test]
 #[ignore = "needs matrix units; run by tests/units.sh"]
 fn convolutions_on_matrix_units_agree_with_the_processor() {
-    let card = gpu::choose(DeviceChoice::Vulkan).expect("a Vulkan adapter, software or not").device;
-    assert!(
-        MatrixUnits::of(&card).is_some(),
-        "{card:?} has no matrix units that passed their test"
-    );
+    let card = card_in_halves();
     // Pictures, inputs, outputs, height, width and kernel: edges in the midst of a workgroup's
     // pixels, more outputs than a workgroup has, kernels without neighbours, along one axis.
     for (pictures, inputs, outputs, height, width, kernel) in [
@@ -179,7 +192,7 @@ fn convolutions_on_matrix_units_agree_with_the_processor() {
 #[test]
 #[ignore = "needs matrix units; run by tests/units.sh"]
 fn convolutions_that_matrix_units_do_not_fit_go_another_way() {
-    let card = gpu::choose(DeviceChoice::Vulkan).expect("a Vulkan adapter, software or not").device;
+    let card = card_in_halves();
     let x = |shape: [usize; 4]| Tensor::<4>::ones(shape, &card);
     let half = |shape| x(shape).cast(DType::F16);
     assert!(kernels::convolve(&x([1, 4, 4, 8]), &half([2, 4, 3, 3])).is_some());

@@ -15,8 +15,16 @@ use crate::vdm;
 /// Set to `off`, no card's matrix units are used; set to `on`, those that software plays are, too.
 pub const SWITCH: &str = "VIDEOWORLD_MATRIX_UNITS";
 
-/// Devices whose units passed the test. burn's tensors know their device, but not what it can do.
-static TESTED: Mutex<Vec<(Device, MatrixUnits)>> = Mutex::new(Vec::new());
+/// What is known of devices: burn's tensors know theirs, but not what it can do.
+static KNOWN: Mutex<Vec<(Device, State)>> = Mutex::new(Vec::new());
+
+#[derive(Debug, Clone)]
+enum State {
+    /// Ways to drive the units, the likeliest first, of which none was tried.
+    Offered(Vec<MatrixUnits>),
+    Passed(MatrixUnits),
+    Failed,
+}
 
 /// How the matrix units of a card are driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,10 +36,12 @@ pub struct MatrixUnits {
 }
 
 impl MatrixUnits {
-    /// Those of a device on which the test was passed.
+    /// Those of a device that passed their test.
     pub fn of(device: &Device) -> Option<Self> {
-        let tested = TESTED.lock().ok()?;
-        tested.iter().find(|(of, _)| of == device).map(|(_, units)| *units)
+        match state(device)? {
+            State::Passed(units) => Some(units),
+            State::Offered(_) | State::Failed => None,
+        }
     }
 
     /// How those of an adapter may be driven, the likeliest first. Drivers choose the size of
@@ -63,11 +73,24 @@ impl MatrixUnits {
         edges.flat_map(|edge| sizes.iter().map(move |&lanes| Self { edge, lanes })).collect()
     }
 
-    /// Tests the candidates on a device and keeps the first that answers rightly for it.
-    pub(crate) fn test(candidates: Vec<Self>, device: &Device) -> Option<Self> {
-        let units = candidates.into_iter().find(|units| units.answer_rightly(device))?;
-        TESTED.lock().ok()?.push((device.clone(), units));
-        Some(units)
+    /// Notes how those of a device may be driven, once it is asked to compute in halves.
+    pub(crate) fn offer(candidates: Vec<Self>, device: &Device) {
+        set_state(device, State::Offered(candidates));
+    }
+
+    /// Tests those of a device, unless that was done, and says whether they passed; nothing where
+    /// there are none.
+    pub(crate) fn test(device: &Device) -> Option<bool> {
+        let tested = match state(device)? {
+            State::Offered(candidates) => candidates
+                .into_iter()
+                .find(|units| units.answer_rightly(device))
+                .map_or(State::Failed, State::Passed),
+            tested => tested,
+        };
+        let passed = matches!(tested, State::Passed(_));
+        set_state(device, tested);
+        Some(passed)
     }
 
     /// Whether a product and an attention that fill no workgroup are what the processor says.
@@ -113,5 +136,17 @@ impl MatrixUnits {
             });
             lines.collect()
         })
+    }
+}
+
+fn state(device: &Device) -> Option<State> {
+    let known = KNOWN.lock().ok()?;
+    known.iter().find(|(of, _)| of == device).map(|(_, state)| state.clone())
+}
+
+fn set_state(device: &Device, state: State) {
+    if let Ok(mut known) = KNOWN.lock() {
+        known.retain(|(of, _)| of != device);
+        known.push((device.clone(), state));
     }
 }

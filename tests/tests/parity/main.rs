@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use burn::tensor::Device;
-use engine::gpu::{self, DeviceChoice};
+use engine::gpu::{self, ComputeChoice, DeviceChoice, PrecisionChoice};
 use engine::weights::Precision;
 
 use crate::case::{Case, Checks, Failure, Tolerance};
@@ -87,10 +87,10 @@ impl Target {
         }
     }
 
-    fn device(self) -> Result<Device, Failure> {
+    fn device(self, precision: Precision) -> Result<Device, Failure> {
         match self {
             Self::Cpu => Ok(Device::flex()),
-            Self::Vulkan => vulkan(),
+            Self::Vulkan => vulkan(precision),
         }
     }
 
@@ -118,18 +118,20 @@ impl Target {
     }
 }
 
-fn precision_from_environment(device: &Device) -> Result<Precision, Failure> {
+fn precision_from_environment() -> Result<Precision, Failure> {
     match std::env::var("PARITY_PRECISION").as_deref() {
         Err(_) | Ok("" | "f32") => Ok(Precision::F32),
-        Ok("f16") if device.supports_dtype(Precision::F16.dtype()) => Ok(Precision::F16),
-        Ok("f16") => Err("PARITY_PRECISION is f16, which this adapter does not compute in".into()),
+        Ok("f16") => Ok(Precision::F16),
         Ok(other) => Err(format!("PARITY_PRECISION is {other:?}, use f32 or f16").into()),
     }
 }
 
-fn vulkan() -> Result<Device, Failure> {
-    let chosen = gpu::choose(DeviceChoice::Vulkan)
+fn vulkan(precision: Precision) -> Result<Device, Failure> {
+    let device = DeviceChoice::Vulkan;
+    let chosen = gpu::choose(device)
         .map_err(|e| format!("{e}; or install Mesa's lavapipe (mesa-vulkan-drivers)"))?;
+    let precision = PrecisionChoice::Exactly(precision);
+    let chosen = chosen.computing(ComputeChoice { device, precision, eight_bit: false }, 0)?;
     println!("on {}", chosen.description);
     Ok(chosen.device)
 }
@@ -164,8 +166,8 @@ fn run_case(kind: &Kind, case: &Case, checks: &mut Checks) -> Result<(), Failure
 
 fn run(folder: &Path, words: &[String]) -> Result<bool, Failure> {
     let target = Target::from_environment()?;
-    let device = target.device()?;
-    let precision = precision_from_environment(&device)?;
+    let precision = precision_from_environment()?;
+    let device = target.device(precision)?;
     let kinds = registry();
     let (mut passed, mut failed, mut left_out) = (0, 0, 0);
     for file in case_files(folder)? {
