@@ -12,6 +12,7 @@ pub enum Command {
     Forward,
     Branch,
     Refine,
+    Sampling,
     PauseWork,
     Cancel,
     Undo,
@@ -102,13 +103,14 @@ const fn ctrl(key: Key) -> KeyboardShortcut {
 }
 
 impl Command {
-    pub const ALL: [Self; 66] = [
+    pub const ALL: [Self; 67] = [
         Self::Step,
         Self::PlayPause,
         Self::Back,
         Self::Forward,
         Self::Branch,
         Self::Refine,
+        Self::Sampling,
         Self::PauseWork,
         Self::Cancel,
         Self::Undo,
@@ -184,6 +186,9 @@ impl Command {
             Self::Forward => ("Forward", "Go one clip forward on this branch"),
             Self::Branch => ("Branch", "Predict this clip again with another seed"),
             Self::Refine => ("Refine", "Refine this clip and the ones before it"),
+            Self::Sampling => {
+                ("Sampling…", "How freely codes are drawn, and how long video is refined")
+            }
             Self::PauseWork => {
                 ("Pause or resume work", "Hold the work between two steps; nothing is lost")
             }
@@ -356,6 +361,7 @@ impl Command {
             | Self::ConnectRemote
             | Self::ComputeHere
             | Self::VerifyDevice
+            | Self::Sampling
             | Self::RestartEngine => &[],
         }
     }

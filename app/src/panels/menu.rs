@@ -36,7 +36,8 @@ const MENUS: [(&str, &[&[Command]]); 6] = [
             &[Command::Undo, Command::Redo],
             &CANDIDATES,
             &CODES,
-            &[Command::Refine, Command::PauseWork, Command::Cancel, Command::RestartEngine],
+            &[Command::Refine, Command::Sampling],
+            &[Command::PauseWork, Command::Cancel, Command::RestartEngine],
         ],
     ),
     (

@@ -24,7 +24,7 @@ const OPEN_WIDTH: f32 = 118.0;
 pub fn show(model: &mut Model, ui: &mut Ui) {
     let theme = model.theme.clone();
     let remark = model.session.as_ref().map_or_else(String::new, |session| {
-        let sampling = &session.pack().sampling;
+        let sampling = session.sampling();
         match &session.codes {
             Some(_) => "recorded codes".to_owned(),
             None if session.can_grow() => {

@@ -38,6 +38,9 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
     search_box(model, ui, &theme, bar);
 }
 
+/// Letters of a device's description behind its name.
+const DEVICE_REST: usize = 34;
+
 fn device_chips(model: &Model, ui: &mut Ui, theme: &Theme, narrow: bool) {
     let device = model.pack().map(|pack| pack.device.clone());
     if let Some(device) = device.filter(|_| !narrow) {
@@ -67,16 +70,15 @@ fn device_chips(model: &Model, ui: &mut Ui, theme: &Theme, narrow: bool) {
     }
 }
 
-/// The first words of a device's description stand out.
+/// The first words of a device's description stand out, and a long one is cut.
 fn split_device(device: &str) -> (String, String) {
-    let short: String = device.chars().take(44).collect();
-    match short.split_once([',', '(', ':']) {
-        Some((name, rest)) => {
-            let rest = rest.trim().trim_end_matches(')');
-            (name.trim().to_owned(), rest.to_owned())
-        }
-        None => (short, String::new()),
-    }
+    let (name, rest) = device.split_once([',', '(', ':']).unwrap_or((device, ""));
+    let rest = rest.trim().replace(['(', ')'], "");
+    let rest = match rest.char_indices().nth(DEVICE_REST) {
+        Some((end, _)) => format!("{}…", rest[..end].trim_end()),
+        None => rest,
+    };
+    (name.trim().to_owned(), rest)
 }
 
 fn search_width(bar: Rect) -> f32 {
@@ -106,5 +108,22 @@ fn search_box(model: &mut Model, ui: &mut Ui, theme: &Theme, bar: Rect) {
     key_cap(ui, pos2(rect.right() - 32.0, middle), &key, theme.muted);
     if response.on_hover_cursor(CursorIcon::PointingHand).clicked() {
         model.run(Command::Palette);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_device_is_cut_and_no_bracket_is_left() {
+        let split = |device| {
+            let (name, rest) = split_device(device);
+            format!("{name}|{rest}")
+        };
+        assert_eq!(split("CPU, 2 cores"), "CPU|2 cores");
+        assert_eq!(split("CPU"), "CPU|");
+        let software = "llvmpipe (LLVM 15.0.6, 256 bits), vulkan, software, f16";
+        assert_eq!(split(software), "llvmpipe|LLVM 15.0.6, 256 bits, vulkan, s…");
     }
 }

@@ -55,7 +55,7 @@ impl Studio {
         let session = self.model.session.as_ref()?;
         let pack = session.pack();
         let current = session.current();
-        let sampling = pack.sampling.clone();
+        let sampling = session.sampling().clone();
         for pending in pending {
             match pending {
                 Pending::ToTheEnd => {}

@@ -8,7 +8,7 @@ use engine::gpu::DeviceChoice;
 use engine::media::{Fit, Frame};
 use engine::pack::PackSource;
 use engine::remote::Remote;
-use engine::rollout::Origin;
+use engine::rollout::{Origin, Sampling};
 use engine::worker::Request;
 
 use super::Studio;
@@ -87,6 +87,7 @@ impl Studio {
             Action::CancelJob(job) => self.engine.cancel(job),
             Action::CancelPending(pending) => self.cancel_pending(pending),
             Action::Connect => self.connect(),
+            Action::SetSampling(sampling) => self.set_sampling(sampling),
             Action::CloseVerified => self.model.verified = None,
             Action::SelectCode { node, position } => {
                 self.model.view.selected = Some((node, position));
@@ -217,6 +218,11 @@ impl Studio {
             }
             Command::Keys => self.toggle_overlay(Overlay::Keys),
             Command::ConnectRemote => self.toggle_overlay(Overlay::Remote),
+            Command::Sampling => {
+                let session = self.model.session.as_ref();
+                self.model.view.sampling = session.map(|session| session.sampling().clone());
+                self.toggle_overlay(Overlay::Sampling);
+            }
             Command::ComputeHere => self.move_to(self.home),
             Command::VerifyDevice => self.verify_device(),
             Command::RestartEngine => self.restart_engine(),
@@ -320,8 +326,22 @@ impl Studio {
             self.model.waiting = Some(Waiting::Picture(picture));
             return;
         };
-        let session = Session::new(picture, self.model.settings.fit, pack);
+        let chosen = self.chosen_sampling.clone().filter(|(of, _)| *of == pack.id);
+        let mut session = Session::new(picture, self.model.settings.fit, pack);
+        if let Some((_, sampling)) = chosen {
+            session.set_sampling(sampling);
+        }
         self.begin(session);
+    }
+
+    /// For this rollout and those begun later with this pack.
+    fn set_sampling(&mut self, sampling: Sampling) {
+        // What is refined now would be refined in vain.
+        self.give_way();
+        if let Some(session) = &mut self.model.session {
+            self.chosen_sampling = Some((session.pack().id, sampling.clone()));
+            session.set_sampling(sampling);
+        }
     }
 
     /// Goes on with a rollout that was saved, or as soon as there is a pack.

@@ -9,8 +9,8 @@ use eframe::egui::{
 use super::model::{Model, Overlay, RightTab};
 use crate::commands::Command;
 use crate::panels::{
-    Panel, show_import, show_keys, show_palette, show_remote, show_stage_alone, show_toasts,
-    show_verified, timeline_height,
+    Panel, show_import, show_keys, show_palette, show_remote, show_sampling, show_stage_alone,
+    show_toasts, show_verified, timeline_height,
 };
 use crate::theme::strong_font;
 use crate::widgets::control::{KeyButton, modal_frame};
@@ -41,6 +41,7 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
         Overlay::Keys => show_keys(model, &ctx),
         Overlay::Gallery => gallery_over(model, &ctx),
         Overlay::Remote => show_remote(model, &ctx),
+        Overlay::Sampling => show_sampling(model, &ctx),
     }
     if !model.view.presenting {
         show_import(model, &ctx);

@@ -29,7 +29,7 @@ use ::engine::craft::Task;
 use ::engine::gpu::{ComputeChoice, DeviceChoice};
 use ::engine::media::FrameSize;
 use ::engine::memory::Budget;
-use ::engine::pack::{PackSource, Scale};
+use ::engine::pack::{PackId, PackSource, Scale};
 use ::engine::rollout::{ClipCache, NodeId, Sampling};
 use ::engine::worker::{JobId, PackSummary, Worker};
 use anyhow::Context as _;
@@ -105,6 +105,8 @@ pub struct Studio {
     /// Where the user waits for a predicted clip.
     waiting_for: Option<NodeId>,
     last_sampling: Sampling,
+    /// What was asked for in place of a pack's own sampling.
+    chosen_sampling: Option<(PackId, Sampling)>,
 }
 
 impl Studio {
@@ -140,6 +142,7 @@ impl Studio {
             pack_source: options.pack.clone(),
             gave_way: HashSet::new(),
             waiting_for: None,
+            chosen_sampling: None,
             last_sampling: Sampling {
                 temperature: 0.0,
                 seed: 0,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use engine::craft::Task;
 use engine::eval::Verified;
 use engine::media::Clip;
-use engine::rollout::{ClipQuality, CodePrediction, NodeId, Rollout};
+use engine::rollout::{ClipQuality, CodePrediction, NodeId, Rollout, Sampling};
 use engine::worker::{JobId, PackSummary};
 
 use super::importer::Import;
@@ -67,6 +67,8 @@ pub enum Action {
     CloseVerified,
     /// Compute on the machine that the dialog names.
     Connect,
+    /// Draw codes and refine video so from now on.
+    SetSampling(Sampling),
     /// The offer to go on with the last rollout goes from the gallery; the menu keeps it.
     HideLastSession,
     SelectCode {
@@ -149,6 +151,8 @@ pub enum Overlay {
     Gallery,
     /// Asks for another machine's address and token.
     Remote,
+    /// Asks how codes are drawn and video is refined.
+    Sampling,
 }
 
 /// How the window is looked at. Nothing of it touches the rollout.
@@ -170,6 +174,8 @@ pub struct ViewState {
     /// Another machine's address and token, as the dialog asks for them.
     pub address: String,
     pub token: String,
+    /// As the dialog has it now.
+    pub sampling: Option<Sampling>,
     pub right_tab: RightTab,
     pub last_session_hidden: bool,
     pub presenting: bool,
@@ -227,6 +233,7 @@ impl Model {
                 search_at: 0,
                 address: settings.remote.clone(),
                 token: String::new(),
+                sampling: None,
                 right_tab: RightTab::default(),
                 last_session_hidden: false,
                 presenting: false,

@@ -146,7 +146,7 @@ impl Studio {
         let current = session.current();
         let parent = session.rollout.node(current).parent.unwrap_or(current);
         let seeds = session.rollout.nodes().iter().map(|node| node.choice.seed);
-        let mut sampling = session.pack().sampling.clone();
+        let mut sampling = session.sampling().clone();
         sampling.seed = seeds.max().map_or(0, |seed| seed.wrapping_add(1));
         sampling.temperature = sampling.temperature.max(BRANCH_TEMPERATURE);
         self.wait_at(parent);
@@ -179,7 +179,7 @@ impl Studio {
         let before = chosen.choice.codes.iter().take(position).copied();
         let mut fixed: Vec<(usize, u16)> = before.enumerate().collect();
         fixed.push((position, code));
-        let mut sampling = session.pack().sampling.clone();
+        let mut sampling = session.sampling().clone();
         sampling.seed = chosen.choice.seed;
         self.wait_at(parent);
         self.extend(parent, fixed, Origin::Chosen { position, code }, sampling);
@@ -196,7 +196,7 @@ impl Studio {
             return;
         };
         let candidate = candidate.candidate.clone();
-        let seed = session.pack().sampling.seed;
+        let seed = session.sampling().seed;
         let origin = Origin::Chosen { position: 0, code: candidate.code };
         let clip = NewClip { origin, predictions: candidate.predictions, seed };
         let node = session.grow(current, clip);
@@ -229,7 +229,7 @@ impl Studio {
                 guidance: 1.0,
                 scale: Scale::default(),
             },
-            |session| session.pack().sampling.clone(),
+            |session| session.sampling().clone(),
         );
         // A branch keeps its seed further down.
         if let Some(session) = session

@@ -81,7 +81,7 @@ pub struct Session {
     history: Vec<NodeId>,
     history_at: usize,
     pack: Arc<PackSummary>,
-    refine: Sampling,
+    sampling: Sampling,
 }
 
 impl Session {
@@ -115,6 +115,8 @@ impl Session {
             task: rollout.task,
         };
         let mut session = Self::of(rollout, picture, fit, pack);
+        let scale = session.pack.sampling.scale;
+        session.set_sampling(Sampling { scale, ..saved.sampling.clone() });
         session.forget_recalled();
         for node in &saved.unfinished.cancelled {
             session.view_mut(*node).refine_given_up = true;
@@ -137,7 +139,7 @@ impl Session {
             tip: Rollout::ROOT,
             frame: 0,
             views: Vec::new(),
-            refine: pack.sampling.clone(),
+            sampling: pack.sampling.clone(),
             pack,
         };
         session.make_views();
@@ -149,7 +151,7 @@ impl Session {
         SavedSession {
             pack: self.pack.name.clone(),
             pack_id: self.pack.id.to_string(),
-            sampling: self.refine.clone(),
+            sampling: self.sampling.clone(),
             rollout: self.rollout.clone(),
             unfinished,
         }
@@ -157,6 +159,26 @@ impl Session {
 
     pub fn pack(&self) -> &PackSummary {
         &self.pack
+    }
+
+    /// How codes are drawn and clips refined: as the pack says, until something else is asked for.
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
+    }
+
+    /// Refined clips begin where others end, so all that were refined otherwise are looked for or made
+    /// anew.
+    pub fn set_sampling(&mut self, sampling: Sampling) {
+        self.sampling = sampling;
+        for at in 0..self.views.len() {
+            let fresh = self.view_of(NodeId(at as u32));
+            let view = &mut self.views[at];
+            if view.refined_key != fresh.refined_key {
+                let NodeView { refined_key, refined, .. } = fresh;
+                (view.refined_key, view.refined) = (refined_key, refined);
+                (view.recalled, view.refine_given_up) = (false, false);
+            }
+        }
     }
 
     pub fn current(&self) -> NodeId {
@@ -294,7 +316,7 @@ impl Session {
         let path = self.rollout.path(node);
         NodeView {
             coarse_key: ClipKey::coarse(&self.pack.id, &path),
-            refined_key: ClipKey::refined(&self.pack.id, &path, &self.refine),
+            refined_key: ClipKey::refined(&self.pack.id, &path, &self.sampling),
             coarse: None,
             refined: None,
             candidates: None,

@@ -11,6 +11,7 @@ mod panels;
 mod player;
 mod queue;
 mod remote;
+mod sampling;
 mod scene;
 mod selection;
 mod sessions;

@@ -316,6 +316,10 @@ fn the_window_looks_as_it_did() {
     model.view.overlay = Overlay::Remote;
     (model.view.address, model.view.token) = ("ws://workstation:7431".into(), "secret".into());
     shoot(&mut harness, "window_remote");
+    let mut harness = window(State::Ready, vec2(1280.0, 720.0), true);
+    act(&mut harness, Action::Run(Command::Sampling));
+    harness.run_steps(2);
+    shoot(&mut harness, "window_sampling");
     let mut harness = window(State::Working, vec2(1280.0, 720.0), true);
     step_to_end(&mut harness);
     harness.get_by_label("Queue").click();
