@@ -27,6 +27,17 @@ const PLACE_CHANNELS: usize = 6;
 pub const COLOUR_EDGE: usize = 2;
 const IMAGE_CHANNELS: usize = 3;
 
+/// Colours that a decoder picked from the first frame.
+#[derive(Debug, Clone)]
+pub struct Picked {
+    /// One a step and 2x2 pixels, `[batch, 3, step, height / 2, width / 2]`.
+    pub colours: Tensor<5>,
+    /// How much of every place each of them is, `[batch, step * row * column, place]`.
+    pub shares: Tensor<3>,
+    /// The colours of the places, `[batch, 3, place]`.
+    pub places: Tensor<3>,
+}
+
 /// What a decoder lays its paint over the first frame with.
 #[derive(Module, Debug)]
 pub struct Cover {
@@ -70,24 +81,23 @@ impl Cover {
     /// # Shapes
     /// - frame: `[batch, 3, 1, height, width]`, features: `[batch, step, channel, cell, cell]`
     /// - paint and the video: `[batch, 3, frame, height, width]`
-    /// - colours: `[batch, 3, step, height / 2, width / 2]`, one for 2x2 pixels
     pub fn lay(
         &self,
         frame: Tensor<5>,
         features: Tensor<5>,
         paint: Tensor<5>,
         patcher: &HaarPatcher,
-    ) -> (Tensor<5>, Tensor<5>) {
+    ) -> (Tensor<5>, Picked) {
         let mask = run_factorized(&self.mask, features.clone());
         let mask = sigmoid(patcher.unpatch(mask) - MASK_BIAS);
         let picked = self.pick(&frame, features);
-        let colour = spread(&picked, patcher.patch_size(), paint.dims());
+        let colour = spread(&picked.colours, patcher.patch_size(), paint.dims());
         let strength = self.strength.val().unsqueeze_dims(&[0, 1, 2, 3]);
         (frame * (-mask.clone() + 1.0) + mask * colour * strength + paint, picked)
     }
 
-    /// The colours of `frame` that the features ask for, as [`Cover::lay`] gives them.
-    fn pick(&self, frame: &Tensor<5>, features: Tensor<5>) -> Tensor<5> {
+    /// The colours of `frame` that the features ask for.
+    fn pick(&self, frame: &Tensor<5>, features: Tensor<5>) -> Picked {
         let [batch, channels, _, height, width] = frame.dims();
         let placed = Tensor::cat(vec![frame.clone(), places(batch, height, width, frame)], 1);
         let keys = self.key_in.forward(placed.swap_dims(1, 2));
@@ -114,10 +124,11 @@ impl Cover {
         let queries: Tensor<3> =
             queries.reshape([batch, steps * rows * columns * parts * parts, KEY_CHANNELS]);
         let scores = queries.matmul(keys) / (KEY_CHANNELS as f32).sqrt();
-        let picked = softmax(scores, 2).matmul(colours.swap_dims(1, 2));
+        let shares = softmax(scores, 2);
+        let picked = shares.clone().matmul(colours.clone().swap_dims(1, 2));
         let picked: Tensor<5> =
             picked.reshape([batch, steps, rows * parts, columns * parts, channels]);
-        picked.permute([0, 4, 1, 2, 3])
+        Picked { colours: picked.permute([0, 4, 1, 2, 3]), shares, places: colours }
     }
 }
 
@@ -161,7 +172,7 @@ mod tests {
         let colours = TensorData::new(vec![0.1_f32, 0.2, 0.3, -0.4, -0.5, -0.6], [2, 3, 1, 1, 1]);
         let colours = Tensor::<5>::from_data(colours, &device);
         let frame = colours.clone().expand([2, 3, 1, 16, 24]);
-        let picked = cover.pick(&frame, features);
+        let picked = cover.pick(&frame, features).colours;
         assert_eq!(picked.dims(), [2, 3, 3, 8, 12]);
         let error = (picked - colours).abs().max().into_scalar::<f32>();
         assert!(error < 1e-5, "{error}");
@@ -176,7 +187,7 @@ mod tests {
         let silent = Tensor::<5>::zeros([1, 2, 6, 4, 6], &device);
         let asking = Tensor::ones([1, 1, 6, 1, 1], &device) * 5.0;
         let asks = silent.clone().slice_assign([0..1, 1..2, 0..6, 2..3, 3..4], asking);
-        let change = (cover.pick(&frame, asks) - cover.pick(&frame, silent)).abs();
+        let change = (cover.pick(&frame, asks).colours - cover.pick(&frame, silent).colours).abs();
         let own = change.clone().slice([0..1, 0..3, 1..2, 4..6, 6..8]);
         assert!(own.clone().max_dim(1).min().into_scalar::<f32>() > 1e-5);
         let all: f32 = change.sum().into_scalar();

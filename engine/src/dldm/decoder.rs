@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use super::attention::{CrossAttention, SelfAttention};
 use super::config::DldmConfig;
 use super::conv::{CausalConv3dConfig, FactorizedConv, factorized_conv, run_factorized};
-use super::cover::Cover;
+use super::cover::{Cover, Picked};
 use super::norm::CausalNormalize;
 use super::patcher::HaarPatcher;
 use super::resample::HybridUpsample;
@@ -95,9 +95,8 @@ impl Places {
 pub struct Painted {
     /// `[batch, 3, frame, height, width]`
     pub video: Tensor<5>,
-    /// Where it paints over the first frame, the colours it picked from it, one a step and 2x2
-    /// pixels: `[batch, 3, step, height / 2, width / 2]`.
-    pub picked: Option<Tensor<5>>,
+    /// Where it paints over the first frame, the colours it picked from it.
+    pub picked: Option<Picked>,
 }
 
 /// The decoder of a [`super::Dldm`].

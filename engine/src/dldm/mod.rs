@@ -31,6 +31,7 @@ use crate::weights::KeyTable;
 
 pub use config::DldmConfig;
 pub(crate) use cover::COLOUR_EDGE;
+pub use cover::Picked;
 pub use decoder::Painted;
 pub use qformer::QFormerKind;
 pub use quantizer::{Fsq, Quantized};

@@ -18,7 +18,7 @@ use super::pool::PoolClip;
 use super::vae::scalar;
 use super::{ClipPool, Run, Schedule, Subject, Tick, TrainError, stack};
 use crate::craft::Task;
-use crate::dldm::{Dldm, DldmConfig};
+use crate::dldm::{Dldm, DldmConfig, Picked};
 use crate::media::{FrameSize, last_frame};
 
 /// Share of the stage that trains encoder and decoder as a plain autoencoder.
@@ -39,6 +39,10 @@ pub(super) const CARRIED_SHARE: f64 = 0.8;
 const CARRIED_AFTER: f64 = MOTION_SHARE;
 /// Share of the clips whose decoder hears the codes of a clip of the other material.
 const FOREIGN_SHARE: f64 = 0.125;
+/// How far apart colours are that count as alike, on the scale -1..=1.
+const ALIKE: f32 = 0.1;
+/// What it costs a picked colour to come from other places, beside being far from the wanted one.
+const UNLIKELY_WEIGHT: f32 = 0.05;
 /// Cells of the map that the motion head predicts, along height and width.
 const MOTION_CELLS: [usize; 2] = [8, 12];
 
@@ -265,18 +269,30 @@ pub fn moving_weight(video: &Tensor<5>, start: &Tensor<5>) -> Tensor<5> {
     moving(video, start) * MOVING_WEIGHT + 1.0
 }
 
-/// Absolute error of the colours picked from the first frame, where the picture moves. Judged
-/// through the video alone they were never learned: paint that tells warm from cold came first, and
-/// then little was left to gain.
+/// Error of the colours picked from the first frame, where the picture moves: how far each is from
+/// the wanted one, and how little of it comes from places that have that colour.
+///
+/// Judged through the video alone they were never learned: paint that tells warm from cold came
+/// first, and then little was left to gain. And a mean of the colours of many places tells a place
+/// that nobody looks at yet nearly nothing, however right its colour is; the logarithm does.
 ///
 /// # Shapes
-/// `picked` as [`crate::dldm::Painted::picked`], `video` `[batch, 3, time, height, width]`,
-/// `weight` of [`moving_weight`]
-fn picking_error(picked: Tensor<5>, video: &Tensor<5>, weight: &Tensor<5>) -> Tensor<1> {
-    let [_, _, steps, rows, columns] = picked.dims();
+/// `video` `[batch, 3, time, height, width]`, `weight` of [`moving_weight`]
+fn picking_error(picked: Picked, video: &Tensor<5>, weight: &Tensor<5>) -> Tensor<1> {
+    let [batch, channels, steps, rows, columns] = picked.colours.dims();
     let (wanted, moving) = (means(video, steps - 1, rows, columns), weight.clone() - 1.0);
     let moving = means(&moving, steps - 1, rows, columns);
-    let error = (picked.narrow(2, 1, steps - 1) - wanted).abs().mean_dim(1) * moving.clone();
+    let far = (picked.colours.narrow(2, 1, steps - 1) - wanted.clone()).abs().mean_dim(1);
+
+    let (first, asked) = (rows * columns, (steps - 1) * rows * columns);
+    let wanted: Tensor<4> = wanted.reshape([batch, channels, asked, 1]);
+    let there: Tensor<4> = picked.places.unsqueeze_dim(2);
+    let apart: Tensor<3> = (wanted - there).abs().mean_dim(1).squeeze_dim(1);
+    let alike = (apart / -ALIKE).exp();
+    let share = (picked.shares.narrow(1, first, asked) * alike).sum_dim(2);
+    let unlikely: Tensor<5> = -(share + 1e-4).log().reshape([batch, 1, steps - 1, rows, columns]);
+
+    let error = (far + unlikely * UNLIKELY_WEIGHT) * moving.clone();
     error.mean() / (moving.mean() + 1e-3)
 }
 
@@ -398,19 +414,35 @@ mod tests {
         let still = Tensor::<5>::zeros([1, 3, 9, 4, 4], &device);
         let video = still.slice_assign([0..1, 0..1, 5..9, 0..2, 2..4], red);
         let weight = moving_weight(&video, &start);
-        let judged =
-            |picked: Tensor<5>| picking_error(picked, &video, &weight).into_scalar::<f32>();
-        let picked = |step: usize, row: usize, column: usize| {
-            let grey = Tensor::<5>::full([1, 3, 3, 2, 2], 0.5, &device);
-            let red = TensorData::new(vec![1.0_f32, 0.0, 0.0], [1, 3, 1, 1, 1]);
-            let at = [0..1, 0..3, step..step + 1, row..row + 1, column..column + 1];
-            grey.slice_assign(at, Tensor::from_data(red, &device))
+        // Of the four places of the first frame the last is red, the others are grey.
+        let places = TensorData::new(
+            vec![0.5_f32, 0.5, 0.5, 1.0, 0.5, 0.5, 0.5, 0.0, 0.5, 0.5, 0.5, 0.0],
+            [1, 3, 4],
+        );
+        let places = Tensor::<3>::from_data(places, &device);
+        let judged = |asked: Option<usize>, share: f32| {
+            let grey = TensorData::new([1.0_f32, 0.0, 0.0, 0.0].repeat(12), [1, 12, 4]);
+            let mut shares = Tensor::<3>::from_data(grey, &device);
+            if let Some(asked) = asked {
+                let row = TensorData::new(vec![1.0 - share, 0.0, 0.0, share], [1, 1, 4]);
+                shares = shares
+                    .slice_assign([0..1, asked..asked + 1, 0..4], Tensor::from_data(row, &device));
+            }
+            let colours = shares.clone().matmul(places.clone().swap_dims(1, 2));
+            let colours = colours.reshape([1, 3, 2, 2, 3]).permute([0, 4, 1, 2, 3]);
+            let picked = Picked { colours, shares, places: places.clone() };
+            picking_error(picked, &video, &weight).into_scalar::<f32>()
         };
-        let right = judged(picked(2, 0, 1));
-        assert!(right < 1e-6, "grey where nothing moves costs nothing: {right}");
-        for elsewhere in [picked(1, 0, 1), picked(2, 1, 0), picked(0, 0, 1)] {
-            let wrong = judged(elsewhere);
-            assert!((wrong - 0.5).abs() < 1e-3, "{wrong}");
+        let moves = 4 * 2 + 1;
+        let right = judged(Some(moves), 1.0);
+        assert!(right < 1e-5, "grey where nothing moves costs nothing: {right}");
+        let wrong = judged(None, 0.0);
+        for elsewhere in [moves - 4, moves + 1, 1] {
+            assert_eq!(judged(Some(elsewhere), 1.0), wrong, "nothing moves at {elsewhere}");
         }
+        // A place nobody looks at yet is worth looking at: the first thousandth saves more than a
+        // thousandth of the way.
+        let glimpse = judged(Some(moves), 1e-3);
+        assert!(wrong - glimpse > 0.05 * (wrong - right), "{wrong} {glimpse} {right}");
     }
 }
