@@ -62,7 +62,7 @@ impl Convolution {
         units.tailored(&source, &[("{i}", quarter), ("{j}", quarter)])
     }
 
-    fn run(&self, x: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
+    pub(super) fn run(&self, x: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
         let Self { outputs, height, width, .. } = *self;
         let pictures = x.dims()[0];
         let [x, weight] = [x, weight].map(|x| {

@@ -4,12 +4,13 @@
 
 use std::sync::Mutex;
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{DType, Device, Tensor, TensorData, module};
 use half::f16;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::{FusedAttention, Product};
+use super::{Convolution, FusedAttention, Product};
 use crate::vdm;
 
 /// Set to `off`, no card's matrix units are used; set to `on`, those that software plays are, too.
@@ -93,7 +94,8 @@ impl MatrixUnits {
         Some(passed)
     }
 
-    /// Whether a product and an attention that fill no workgroup are what the processor says.
+    /// Whether a product, a convolution and an attention that fill no workgroup are what the processor
+    /// says.
     fn answer_rightly(self, device: &Device) -> bool {
         let cpu = Device::flex();
         let mut rng = ChaCha8Rng::seed_from_u64(0);
@@ -113,6 +115,20 @@ impl MatrixUnits {
         let product = Product { units: self, rows: 150, depth: 72, columns: 132 };
         let found = product.run(on_card(&x).reshape([150, 72]), on_card(&w).reshape([72, 132]));
         if !agree(found.reshape([1, 1, 150, 132]), x.matmul(w)) {
+            return false;
+        }
+        let (x, w) = (draw([2, 8, 9, 12]), draw([40, 8, 3, 3]));
+        let convolution = Convolution {
+            units: self,
+            outputs: 40,
+            inputs: 8,
+            height: 9,
+            width: 12,
+            kernel: [3, 3],
+        };
+        let found = convolution.run(x.clone().to_device(device), on_card(&w));
+        let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+        if !agree(found, module::conv2d(x, w, None, options)) {
             return false;
         }
         let (q, k, v) = (draw([1, 1, 70, 128]), draw([1, 1, 90, 128]), draw([1, 1, 90, 128]));
