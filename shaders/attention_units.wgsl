@@ -156,7 +156,9 @@ fn main(
                 base[r] = highest;
                 any_higher = 1u;
             }
-            factors[row] = factor;
+            if part == 0u {
+                factors[row] = factor;
+            }
             var all = vec4(0.0);
             for (var i = part; i < KEYS / 4u; i += THREADS_OF_ROW) {
                 let key = first_key + 4u * i + vec4(0u, 1u, 2u, 3u);
@@ -182,7 +184,9 @@ fn main(
         for (var apart = 1u; apart < THREADS_OF_ROW; apart *= 2u) {
             sum += subgroupShuffleXor(sum, apart);
         }
-        factors[(thread + r * THREADS) / THREADS_OF_ROW] = 1.0 / sum;
+        if part == 0u {
+            factors[(thread + r * THREADS) / THREADS_OF_ROW] = 1.0 / sum;
+        }
     }
     // Subgroups of another size than was asked for, which is the driver's to choose, compute nonsense.
     let written = select(0u, rows, lanes == LANES);

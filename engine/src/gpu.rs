@@ -403,7 +403,11 @@ mod with_wgpu {
         let mut outcome = Err(GpuError::NoAdapter(choice));
         for adapter in adapters {
             let candidates = MatrixUnits::candidates(&adapter);
-            outcome = open(&instance, adapter, candidates);
+            let units = !candidates.is_empty();
+            outcome = open(&instance, adapter.clone(), candidates);
+            if units && outcome.is_err() {
+                outcome = open(&instance, adapter, Vec::new());
+            }
             if outcome.is_ok() || choice != DeviceChoice::Auto {
                 break;
             }

@@ -55,8 +55,8 @@ impl EngineArgs {
         let pack = self.pack.open()?;
         let chosen = self.choose(&pack)?;
         let fallback = self.device == DeviceChoice::Auto && chosen.description.starts_with("CPU");
-        let none = gpu::adapters().iter().all(|adapter| adapter.is_software);
-        let why = if fallback && none { "no graphics card was found: " } else { "" };
+        let none = fallback && gpu::adapters().iter().all(|adapter| adapter.is_software);
+        let why = if none { "no graphics card was found: " } else { "" };
         eprintln!("{why}computing on {}", chosen.description);
         if self.eight_bit {
             eprintln!("8-bit weights change the refined video; verify tells by how much");

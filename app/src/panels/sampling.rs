@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use eframe::egui::emath::Numeric;
 use eframe::egui::{self, Align, DragValue, Id, Label, Layout, Modal, Ui, vec2};
+use engine::rollout::Sampling;
 
 use crate::studio::model::{Action, Model, Overlay};
 use crate::theme::Theme;
@@ -12,11 +13,13 @@ use crate::widgets::control::{KeyButton, modal_frame};
 const WIDTH: f32 = 420.0;
 
 pub fn show(model: &mut Model, ctx: &egui::Context) {
-    let (Some(session), Some(mut sampling)) = (&model.session, model.view.sampling.take()) else {
+    let (Some(session), Some(mut sampling)) = (&model.session, model.view.sampling.clone()) else {
         model.view.overlay = Overlay::None;
         return;
     };
-    let (now, own) = (session.sampling().clone(), session.pack().sampling.clone());
+    let now = session.sampling().clone();
+    // Seed and scale are not the dialog's.
+    let own = Sampling { seed: now.seed, scale: now.scale, ..session.pack().sampling.clone() };
     let (draws, refines) = (session.pack().has_policy, session.pack().has_refiner);
     let theme = model.theme.clone();
     let modal = Modal::new(Id::unique("sampling")).frame(modal_frame(&theme)).show(ctx, |ui| {

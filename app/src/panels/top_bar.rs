@@ -124,6 +124,6 @@ mod tests {
         assert_eq!(split("CPU, 2 cores"), "CPU|2 cores");
         assert_eq!(split("CPU"), "CPU|");
         let software = "llvmpipe (LLVM 15.0.6, 256 bits), vulkan, software, f16";
-        assert_eq!(split(software), "llvmpipe|LLVM 15.0.6, 256 bits, vulkan, s…");
+        assert_eq!(split(software), "llvmpipe|LLVM 15.0.6, 256 bits, vulkan, sof…");
     }
 }

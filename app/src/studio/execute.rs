@@ -326,7 +326,7 @@ impl Studio {
             self.model.waiting = Some(Waiting::Picture(picture));
             return;
         };
-        let chosen = self.chosen_sampling.clone().filter(|(of, _)| *of == pack.id);
+        let chosen = self.chosen_sampling.as_ref().filter(|(of, _)| *of == pack.id);
         let mut session = Session::new(picture, self.model.settings.fit, pack);
         if let Some((_, sampling)) = chosen {
             session.set_sampling(sampling);
@@ -334,13 +334,15 @@ impl Studio {
         self.begin(session);
     }
 
-    /// For this rollout and those begun later with this pack.
+    /// For this rollout and those begun later, until another pack's is set.
     fn set_sampling(&mut self, sampling: Sampling) {
-        // What is refined now would be refined in vain.
-        self.give_way();
-        if let Some(session) = &mut self.model.session {
-            self.chosen_sampling = Some((session.pack().id, sampling.clone()));
-            session.set_sampling(sampling);
+        let Some(session) = &mut self.model.session else {
+            return;
+        };
+        self.chosen_sampling = Some((session.pack().id, sampling.clone()));
+        if session.set_sampling(&sampling) {
+            // What is refined now would be refined in vain.
+            self.give_way();
         }
     }
 

@@ -110,6 +110,11 @@ impl Model {
             Command::Forward => (!has_next).then_some("This is the end of the branch"),
             Command::Undo => (!session.can_undo()).then_some("There is no move to undo"),
             Command::Redo => (!session.can_redo()).then_some("No move was undone"),
+            Command::Sampling => {
+                let pack = session.pack();
+                let none = !pack.has_policy && !pack.has_refiner;
+                none.then_some("This pack neither draws codes nor refines video")
+            }
             Command::Refine if session.pack().has_refiner => None,
             Command::Refine => {
                 Some(session.pack().refiner_left_out.as_deref().unwrap_or(NO_REFINER))

@@ -115,8 +115,7 @@ impl Session {
             task: rollout.task,
         };
         let mut session = Self::of(rollout, picture, fit, pack);
-        let scale = session.pack.sampling.scale;
-        session.set_sampling(Sampling { scale, ..saved.sampling.clone() });
+        session.set_sampling(&saved.sampling);
         session.forget_recalled();
         for node in &saved.unfinished.cancelled {
             session.view_mut(*node).refine_given_up = true;
@@ -166,10 +165,18 @@ impl Session {
         &self.sampling
     }
 
-    /// Refined clips begin where others end, so all that were refined otherwise are looked for or made
-    /// anew.
-    pub fn set_sampling(&mut self, sampling: Sampling) {
-        self.sampling = sampling;
+    /// Takes over temperature, steps and guidance, as far as they make sense, and says whether clips are
+    /// refined otherwise now. They begin where others end, so all are looked for or made anew.
+    pub fn set_sampling(&mut self, wanted: &Sampling) -> bool {
+        let Sampling { temperature, refine_steps, guidance, .. } = *wanted;
+        if temperature.is_finite() && temperature >= 0.0 {
+            self.sampling.temperature = temperature;
+        }
+        if guidance.is_finite() {
+            self.sampling.guidance = guidance;
+        }
+        self.sampling.refine_steps = refine_steps.max(1);
+        let mut otherwise = false;
         for at in 0..self.views.len() {
             let fresh = self.view_of(NodeId(at as u32));
             let view = &mut self.views[at];
@@ -177,8 +184,10 @@ impl Session {
                 let NodeView { refined_key, refined, .. } = fresh;
                 (view.refined_key, view.refined) = (refined_key, refined);
                 (view.recalled, view.refine_given_up) = (false, false);
+                otherwise |= at > 0;
             }
         }
+        otherwise
     }
 
     pub fn current(&self) -> NodeId {

@@ -18,13 +18,7 @@ const SHADER: &str = include_str!("../../../shaders/product_units.wgsl");
 pub fn linear<const D: usize>(layer: &Linear, x: &Tensor<D>) -> Option<Tensor<D>> {
     let units = MatrixUnits::of(&x.device())?;
     x.clone().try_into_primitive::<CubeBackend>().ok()?;
-    let weight = match layer.weight.val() {
-        weight if weight.dtype() == DType::F16 => weight,
-        weight if matches!(weight.dtype(), DType::QFloat(_)) => {
-            weight.dequantize().cast(DType::F16)
-        }
-        _ => return None,
-    };
+    let weight = layer.weight.val();
     let shape = x.dims();
     let [depth, columns] = weight.dims();
     let rows = shape.iter().product::<usize>() / depth;
@@ -32,6 +26,11 @@ pub fn linear<const D: usize>(layer: &Linear, x: &Tensor<D>) -> Option<Tensor<D>
     if !fits || rows == 0 {
         return None;
     }
+    let weight = match weight.dtype() {
+        DType::F16 => weight,
+        DType::QFloat(_) => weight.dequantize().cast(DType::F16),
+        _ => return None,
+    };
     let product = Product { units, rows, depth, columns };
     let found = product.run(x.clone().reshape([rows, depth]), weight);
     let mut wide = shape;

@@ -435,14 +435,14 @@ mod tests {
         };
         let moves = 4 * 2 + 1;
         let right = judged(Some(moves), 1.0);
-        assert!(right < 1e-5, "grey where nothing moves costs nothing: {right}");
+        assert!(right.abs() < 1e-5, "grey where nothing moves costs nothing: {right}");
         let wrong = judged(None, 0.0);
         for elsewhere in [moves - 4, moves + 1, 1] {
             assert_eq!(judged(Some(elsewhere), 1.0), wrong, "nothing moves at {elsewhere}");
         }
-        // A place nobody looks at yet is worth looking at: the first thousandth saves more than a
-        // thousandth of the way.
+        // A place nobody looks at yet is worth looking at: the first thousandth saves more than five
+        // thousandths of the way.
         let glimpse = judged(Some(moves), 1e-3);
-        assert!(wrong - glimpse > 0.05 * (wrong - right), "{wrong} {glimpse} {right}");
+        assert!(wrong - glimpse > 5e-3 * (wrong - right), "{wrong} {glimpse} {right}");
     }
 }

@@ -161,14 +161,16 @@ fn pack_opener(choice: ComputeChoice, memory: Budget, scale: Scale) -> Box<Opene
             Some((_, chosen)) => chosen,
             None => gpu::choose(device).map_err(|error| error.to_string())?,
         };
-        last = Some((device, chosen.clone()));
         let mut choice = ComputeChoice { device, ..choice };
         if home.is_remote() && !device.is_remote() {
             // It was asked for another machine's card.
             choice.precision = PrecisionChoice::Auto;
         }
+        let opened = chosen.clone();
         let chosen = chosen.computing(choice, pack.manifest.diffusion_count());
         let chosen = chosen.map_err(|error| error.to_string())?;
+        // It may be another one by now, as matrix units that fail their test spoil the first.
+        last = Some((device, Chosen { device: chosen.device.clone(), ..opened }));
         let job = Job {
             clips: pack.manifest.longest_task(),
             refined: true,

@@ -247,7 +247,8 @@ impl VideoVae {
     }
 
     /// With the kernels of its convolutions in halves, which a card's matrix units multiply with pixels
-    /// rounded to halves on the way: as far off as the TF32 that PyTorch computes convolutions in.
+    /// rounded to halves on the way: as far off as the TF32 that PyTorch computes convolutions in. Those
+    /// that the units do not fit compute in single precision with the same kernels.
     pub fn with_half_kernels(mut self) -> Self {
         let halves = &mut HalfKernels::default();
         self.encoder = self.encoder.map(halves);
