@@ -11,8 +11,11 @@ fn shaders() -> Vec<PathBuf> {
         .expect("the shaders lie beside the tests")
         .map(|entry| entry.expect("a readable folder").path())
         .filter(|path| path.extension().is_some_and(|ending| ending == "wgsl"))
-        // The engine's, which attention.rs looks at.
-        .filter(|path| !path.ends_with("attention.wgsl"))
+        // The engine's, which kernels.rs looks at.
+        .filter(|path| {
+            let name = path.file_name().expect("a file").to_string_lossy();
+            name != "attention.wgsl" && !name.ends_with("_units.wgsl")
+        })
         .collect();
     files.sort();
     assert!(files.len() >= 2, "the window has a frame and a scatter shader, found {files:?}");
