@@ -39,7 +39,7 @@ stage "build"
 cargo build --release --workspace --locked
 stage "tests"
 cargo test --release --workspace --locked
-stage "golden tensors on software Vulkan"
+stage "golden tensors on Vulkan"
 PARITY_DEVICE=vulkan cargo test --release --workspace --test parity --locked
 stage "the same in half precision"
 PARITY_DEVICE=vulkan PARITY_PRECISION=f16 cargo test --release --workspace --test parity --locked
