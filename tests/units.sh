@@ -28,12 +28,12 @@ inside() {
   chroot "$root" env HOME=/root XDG_RUNTIME_DIR=/tmp VIDEOWORLD_MATRIX_UNITS=on "$@"
 }
 
-mkdir -p "$root/work"
-cp "$(programs --test kernels)" "$root/work/kernels"
-cp "$(programs --test parity)" "$root/work/parity"
-rm -rf "$root/work/cases"
-cp -r tests/fixtures/parity "$root/work/cases"
+mkdir -p "$root/tests"
+cp "$(programs --test kernels)" "$root/tests/kernels"
+cp "$(programs --test parity)" "$root/tests/parity"
+rm -rf "$root/tests/cases"
+cp -r tests/fixtures/parity "$root/tests/cases"
 printf '== kernels\n'
-inside /work/kernels --include-ignored --test-threads 1
+inside /tests/kernels --include-ignored --test-threads 1
 printf '== golden tensors in half precision on matrix units\n'
-inside PARITY_DIR=/work/cases PARITY_DEVICE=vulkan PARITY_PRECISION=f16 /work/parity
+inside PARITY_DIR=/tests/cases PARITY_DEVICE=vulkan PARITY_PRECISION=f16 /tests/parity
