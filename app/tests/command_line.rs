@@ -3,6 +3,13 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use engine::craft::{Episode, Split, Task};
+use engine::dldm::{DldmConfig, KEYS};
+use engine::gpu::{self, DeviceChoice};
+use engine::media::{FrameSize, write_gif};
+use engine::pack::{Manifest, Pack, PackContents};
+use engine::weights::Weights;
+
 fn studio(folder: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_videoworld-studio"))
         .args(args)
@@ -254,4 +261,71 @@ fn a_second_rollout_takes_the_refined_clips_of_the_first() {
     let (first, second, fresh) = (run("a", &[]), run("b", &[]), run("c", &["--fresh"]));
     assert_eq!([first.0, second.0, fresh.0], [false, true, false]);
     assert!(first.1 == second.1 && first.1 == fresh.1, "the videos are the same to the byte");
+}
+
+#[test]
+fn a_policy_is_trained_on_videos_and_attached_to_a_pack_without_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path();
+    let dldm = DldmConfig {
+        channels: 8,
+        channels_mult: vec![1, 2],
+        z_channels: 16,
+        connector_channels: 16,
+        ..DldmConfig::craft_mini()
+    };
+    let device = gpu::choose(DeviceChoice::Cpu).expect("a processor").device;
+    let contents =
+        PackContents { dldm: Weights::of(&dldm.init(&device), &KEYS), ..PackContents::default() };
+    let manifest = Manifest {
+        name: "bare".to_owned(),
+        frame_size: FrameSize { height: 32, width: 64 },
+        coarse_size: FrameSize { height: 16, width: 32 },
+        frames_per_clip: 9,
+        vdm: None,
+        dldm,
+        ..Manifest::videoworld2()
+    };
+    Pack::write(&folder.join("bare"), manifest, &contents).expect("written");
+    let size = FrameSize { height: 40, width: 60 };
+    let frames = Episode::sample(Task::Boat, Split::Train, 1).clip(0, size).frames;
+    std::fs::create_dir_all(folder.join("mine/boat")).expect("made");
+    write_gif(&folder.join("mine/boat/a.gif"), &frames, 8.0).expect("written");
+    write_gif(&folder.join("mine/boat/b.gif"), &frames[..9], 8.0).expect("written");
+
+    let policy = |rest: &[&'static str]| {
+        [&["train", "policy", "--run", "run", "--iterations", "2", "--device", "cpu"], rest]
+            .concat()
+    };
+    refused(folder, &policy(&["--videos", "mine"]), "--from");
+    refused(folder, &policy(&["--from", "bare", "--videos", "none"]), "none: ");
+    refused(folder, &policy(&["--from", "bare", "--videos", "."]), "bare is no folder of a task");
+    let all = ["train", "all", "--run", "run", "--from", "bare"];
+    refused(folder, &[&all[..], &["--videos", "mine"]].concat(), "train policy alone");
+    assert!(!folder.join("run").exists(), "nothing was begun");
+
+    let output = studio(folder, &policy(&["--from", "bare", "--videos", "mine"]));
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("found: 2, clips of the longest: boat 2; mine/boat/a.gif has 8"),
+        "{said}"
+    );
+    std::fs::rename(folder.join("mine"), folder.join("other")).expect("renamed");
+    let other = policy(&["--from", "bare", "--videos", "other"]);
+    refused(folder, &other, "run was begun without these videos");
+    refused(folder, &["train", "pack", "--run", "run", "--out", "bare"], "into another folder");
+    let output = studio(folder, &["train", "pack", "--run", "run", "--out", "with"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("coarse video alone, a policy"));
+
+    let rollout = ["rollout", "--pack", "with", "--device", "cpu", "--coarse-only", "--out", "o"];
+    let output = studio(folder, &[&rollout[..], &["--clips", "2"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let codes = json(&folder.join("o/codes.json"));
+    let clips = codes["clips"].as_array().expect("a list");
+    let count = |clip: &serde_json::Value| clip["codes"].as_array().expect("codes").len();
+    assert!(clips.len() == 2 && clips.iter().all(|clip| count(clip) == 8), "{codes}");
+    let before = ["rollout", "--pack", "bare", "--device", "cpu", "--coarse-only", "--out", "p"];
+    refused(folder, &before, "no policy");
 }

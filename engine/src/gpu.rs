@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use burn::tensor::Device;
 
+use crate::memory;
 use crate::remote::{self, Remote, RemoteError};
 use crate::weights::{Numbers, Precision};
 
@@ -148,13 +149,44 @@ pub struct Chosen {
     pub compiles: bool,
     /// The transformer's attention runs in the kernel of `kernels/attention.rs`.
     pub fused_attention: bool,
+    /// Bytes of the largest tensor that it takes, where anything but the memory is a bound.
+    pub largest_tensor: Option<u64>,
+    /// Bytes of a card's memory, where its interface tells.
+    pub card_memory: Option<u64>,
 }
+
+/// The share of a card's memory that is left to the desktop and to other programs.
+const OF_OTHERS: u64 = 10;
 
 impl Chosen {
     /// Whether the transformer's attention among a clip's tokens holds scores: on cards whose
     /// attention is not fused. burn's attention on the processor never does.
     pub fn holds_scores(&self) -> bool {
         self.compiles && !self.fused_attention
+    }
+
+    /// Bytes that jobs may take of the memory it computes in, as far as anybody knows.
+    pub fn free_memory(&self) -> Option<u64> {
+        match self.in_own_memory {
+            true => memory::free(),
+            false => self.card_memory.map(|all| all - all / OF_OTHERS),
+        }
+    }
+
+    /// Bytes that `work` takes of the memory it computes in, beside what is taken already: the
+    /// process's peak, or what the card's allocator comes to hold.
+    pub fn taken_by(&self, work: impl FnOnce()) -> Option<u64> {
+        if self.compiles {
+            let held = || self.device.memory_pool_usage().map(|usage| usage.bytes_reserved);
+            self.device.memory_cleanup();
+            let before = held();
+            work();
+            return Some(held()?.saturating_sub(before?));
+        }
+        memory::forget_peak();
+        let before = memory::resident();
+        work();
+        Some(memory::peak()?.saturating_sub(before?))
     }
 
     /// The same device computing as asked for, with a pack whose transformer and control branch
@@ -219,8 +251,10 @@ pub struct Adapter {
     pub is_software: bool,
     /// Whether it computes in half precision.
     pub half: bool,
-    /// Largest storage binding in bytes: no single tensor may be larger.
-    pub max_binding_bytes: u64,
+    /// Its memory, bytes, where its interface tells.
+    pub memory: Option<u64>,
+    /// No tensor may be larger, bytes.
+    pub largest_tensor: u64,
 }
 
 /// Opens the device asked for, another machine's by a new connection.
@@ -279,6 +313,8 @@ fn processor(device: Device, description: String) -> Chosen {
         elsewhere: false,
         compiles: false,
         fused_attention: false,
+        largest_tensor: None,
+        card_memory: None,
     }
 }
 

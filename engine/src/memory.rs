@@ -29,6 +29,11 @@ pub fn available() -> Option<u64> {
     field("/proc/meminfo", "MemAvailable:")
 }
 
+/// What this program may occupy before anything is swapped out, bytes.
+pub fn free() -> Option<u64> {
+    Some(available()? + resident()?)
+}
+
 /// What this program occupies now, bytes.
 pub fn resident() -> Option<u64> {
     field("/proc/self/status", "VmRSS:")
@@ -62,13 +67,12 @@ pub enum Budget {
 }
 
 impl Budget {
-    /// What this program may occupy, bytes; `None` where there is no limit or none is known: of a
-    /// graphics card's memory nothing is.
-    pub fn limit(self, on_processor: bool) -> Option<u64> {
+    /// What a job may take where so much is free, bytes; `None` where nobody knows
+    /// ([`crate::gpu::Chosen::free_memory`]).
+    pub fn limit(self, free: Option<u64>) -> Option<u64> {
         match self {
             Self::Bytes(bytes) => Some(bytes),
-            Self::Auto if on_processor => Some(available()? + resident()?),
-            Self::Auto => None,
+            Self::Auto => free,
         }
     }
 }

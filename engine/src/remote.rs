@@ -193,6 +193,8 @@ mod built {
             elsewhere: true,
             compiles: true,
             fused_attention: false,
+            largest_tensor: None,
+            card_memory: None,
         })
     }
 

@@ -1,21 +1,42 @@
-//! The estimate of memory against what is really allocated, for the embedded pack and for
-//! large frames on the processor.
+//! The estimate of memory and of the largest tensor against what is really allocated, for the
+//! embedded pack and for large frames on the processor.
 //!
 //! Counted by the allocator and not by the system, so the numbers do not depend on the hour. The
 //! one test of this file has the process to itself.
 
+use std::alloc::{GlobalAlloc, Layout};
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::{Distribution, Tensor, TensorData};
 use engine::gpu::{self, DeviceChoice};
 use engine::media::FrameSize;
-use engine::pack::{Estimate, Job, Manifest, Networks, Pack, Residence, Scale};
+use engine::pack::{Estimate, Job, Manifest, Networks, Pack, Residence, StageMemory};
 use engine::vdm::VideoVaeConfig;
 use engine::weights::{Numbers, Precision};
 use peak_alloc::PeakAlloc;
 
-#[global_allocator]
+/// Counts what is allocated, and remembers the largest piece.
+struct Counting;
+
 static ALLOCATED: PeakAlloc = PeakAlloc;
+static LARGEST: AtomicUsize = AtomicUsize::new(0);
+
+#[expect(unsafe_code, reason = "the trait of allocators is")]
+// SAFETY: all is handed on as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
+        unsafe { ALLOCATED.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        unsafe { ALLOCATED.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
 
 /// Measured over estimated for all weights: tables of positions and what describes tensors come on
 /// top.
@@ -36,12 +57,20 @@ fn video(frames: usize, size: FrameSize, networks: &Networks) -> Tensor<5> {
     Tensor::from_data(TensorData::new(values, shape), &networks.device)
 }
 
-/// The most that `work` allocated beside what was there, bytes.
-fn working(work: impl FnOnce()) -> usize {
+/// Measured over estimated for the largest tensor of a stage.
+const TENSOR: RangeInclusive<f64> = 0.4..=1.0;
+
+/// The most that `work` allocated beside what was there, bytes, within what was estimated.
+fn assert_works_within(what: &str, stage: &StageMemory, work: impl FnOnce()) -> usize {
     let before = ALLOCATED.current_usage();
     ALLOCATED.reset_peak_usage();
+    LARGEST.store(0, Ordering::Relaxed);
     work();
-    ALLOCATED.peak_usage() - before
+    let measured = ALLOCATED.peak_usage() - before;
+    assert_within(what, measured, stage.working, &STAGE);
+    let largest = LARGEST.load(Ordering::Relaxed);
+    assert_within(&format!("{what}, largest"), largest, stage.largest_tensor, &TENSOR);
+    measured
 }
 
 /// A narrow video autoencoder at the release's size, where its finest level passes in two bands, and
@@ -60,29 +89,22 @@ fn bands_of_the_video_autoencoder_take_what_was_estimated() {
         let mut manifest =
             Manifest::videoworld2().at(5, size).expect("every network takes this size");
         manifest.vdm.as_mut().expect("the release has one").vae = config.clone();
-        let numbers = Numbers::default();
-        let job = Job {
-            clips: 0,
-            refined: true,
-            scale: Scale::default(),
-            previews: false,
-            holds_scores: false,
-            numbers,
-        };
-        let estimate = Estimate::of(&manifest, job);
+        let estimate = Estimate::of(&manifest, Job { clips: 0, ..Job::default() });
         let vae = config.init(&device);
         let shape = [1, 3, 5, height as usize, 832];
         let clip = Tensor::<5>::random(shape, Distribution::Uniform(-1.0, 1.0), &device);
         // The weights, drawn when they are first looked at, are a thousandth of this.
+        let stage = |name| estimate.stage(name).expect("every stage is estimated");
+        let what = |name| format!("{name}, {height} rows");
         let mut latents = None;
-        let encoding = working(|| latents = Some(vae.encode(clip)));
+        let encoding = assert_works_within(&what("encoding"), stage("encoding"), || {
+            latents = Some(vae.encode(clip));
+        });
         let latents = latents.expect("encoded just above");
-        let decoding = working(|| drop(vae.decode(latents)));
-        [("encoding", encoding), ("decoding", decoding)].map(|(name, measured)| {
-            let estimated = estimate.working(name).expect("every stage is estimated");
-            assert_within(&format!("{name}, {height} rows"), measured, estimated, &STAGE);
-            measured
-        })
+        let decoding = assert_works_within(&what("decoding"), stage("decoding"), || {
+            vae.decode(latents);
+        });
+        [encoding, decoding]
     });
     for (large, small) in large.into_iter().zip(small) {
         // Were all of it whole frames, a row would take as much in both.
@@ -105,15 +127,7 @@ fn weights_and_stages_take_what_was_estimated() {
     for numbers in kinds {
         let mut chosen = gpu::choose(DeviceChoice::Cpu).unwrap();
         chosen.numbers = numbers;
-        let job = Job {
-            clips: 0,
-            refined: true,
-            scale: Scale::default(),
-            previews: false,
-            holds_scores: false,
-            numbers,
-        };
-        let estimate = Estimate::of(manifest, job);
+        let estimate = Estimate::of(manifest, Job { clips: 0, ..Job::on(&chosen) });
         let before = ALLOCATED.current_usage();
         let networks = pack.load_on(&chosen, Residence::Kept).unwrap();
         let weights = ALLOCATED.current_usage() - before;
@@ -129,8 +143,8 @@ fn weights_and_stages_take_what_was_estimated() {
         let stage = |name: &str, work: &dyn Fn()| {
             // The first run keeps scratch memory that later ones use again.
             work();
-            let estimated = estimate.working(name).expect("every stage is estimated");
-            assert_within(&format!("{name}, {numbers}"), working(work), estimated, &STAGE);
+            let stage = estimate.stage(name).expect("every stage is estimated");
+            assert_works_within(&format!("{name}, {numbers}"), stage, work);
         };
         stage("coarse video", &|| {
             networks.dldm.decode_from_frame(start.clone(), codes.clone());

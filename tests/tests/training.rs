@@ -9,13 +9,13 @@ use engine::craft::{Episode, Split, Task};
 use engine::dldm::{DldmConfig, KEYS as DLDM_KEYS};
 use engine::eval;
 use engine::gpu::{self, DeviceChoice};
-use engine::media::FrameSize;
-use engine::pack::{Pack, PackSource};
+use engine::media::{Frame, FrameSize, write_gif, write_png_sequence};
+use engine::pack::{Manifest, Pack, PackContents, PackSource, Residence, TaskEntry};
 use engine::policy::PlannerConfig;
 use engine::rollout::{ClipStore, PackModels, Path as RolloutPath, Runner, Sampling, Unwatched};
 use engine::train::{PackSettings, Recipe, RunFolder, Stage, Tick};
 use engine::vdm::{VAE_KEYS, VdmConfig};
-use engine::weights::Weights;
+use engine::weights::{HostTensor, Weights};
 
 const ITERATIONS: usize = 2;
 /// Never what ends a stage here.
@@ -54,6 +54,7 @@ fn tiny() -> Recipe {
         joint_share: 0.5,
         policy_episodes: 5,
         start: None,
+        videos: None,
     }
 }
 
@@ -180,7 +181,7 @@ fn a_run_goes_on_from_a_pack() {
         Weights::of(&vdm.vae, &VAE_KEYS)
     };
 
-    let recipe = Recipe::from_pack(PackSource::Folder(folder)).unwrap();
+    let recipe = Recipe::from_pack(PackSource::Folder(folder), None).unwrap();
     let batch = [2; 5];
     let recipe = Recipe { batch, policy_episodes: 5, ..recipe };
     let run = RunFolder::open(&dir.path().join("more"), recipe.clone()).unwrap();
@@ -234,4 +235,175 @@ fn a_run_goes_on_from_a_pack() {
     let coarse = pack_of(&run, &dir.path().join("coarse"));
     assert!(coarse.manifest.trained.contains("begun fresh") && coarse.manifest.vdm.is_none());
     assert!(coarse.manifest.planner.is_some(), "its codes are the pack's");
+}
+
+/// A pack without a policy and with nothing of the embedded pack's sizes: 3x5 features of 24
+/// channels, 2 codes a step out of 60, and clips of 9 frames.
+fn foreign(folder: &Path) -> Pack {
+    let dldm = DldmConfig {
+        channels: 8,
+        channels_mult: vec![2, 3],
+        z_channels: 16,
+        levels: vec![5, 4, 3],
+        num_queries: 2,
+        connector_channels: 16,
+        decoder_places: Some(3),
+        ..DldmConfig::craft_mini()
+    };
+    let manifest = Manifest {
+        name: "foreign".to_owned(),
+        licence: "its own".to_owned(),
+        trained: "not at all".to_owned(),
+        tasks: [(Task::Tower, 6), (Task::Boat, 7)]
+            .map(|(task, clips)| TaskEntry { task, clips })
+            .to_vec(),
+        frame_size: FrameSize { height: 48, width: 80 },
+        coarse_size: FrameSize { height: 24, width: 40 },
+        frames_per_clip: 9,
+        fps: 12.0,
+        vdm: None,
+        dldm,
+        ..Manifest::videoworld2()
+    };
+    let contents = PackContents {
+        dldm: Weights::of(&manifest.dldm.init(&Device::flex()), &DLDM_KEYS),
+        negative: Some(HostTensor { shape: vec![1, 3, 16], values: vec![0.5; 48] }),
+        ..PackContents::default()
+    };
+    Pack::write(folder, manifest, &contents).expect("a pack")
+}
+
+/// Predicts and paints the first clips of a task with a pack in a folder.
+fn roll_out(folder: &Path, task: Task, clips: usize) {
+    let pack = Pack::open(folder).expect("a pack");
+    let chosen = gpu::choose(DeviceChoice::Cpu).expect("a processor");
+    let models = PackModels::load(&pack, &chosen, Residence::Kept).expect("networks");
+    let runner = Runner::new(Box::new(models), ClipStore::new(1 << 28), 0);
+    let summary = runner.pack().clone();
+    assert_eq!(summary.max_clips, clips);
+    let start = Arc::new(Episode::sample(task, Split::Test, 1).frame(0, summary.frame_size()));
+    let mut path = RolloutPath { start, task, clips: Vec::new() };
+    let sampling = Sampling { seed: 3, ..summary.sampling.clone() };
+    for _ in 0..clips {
+        let codes = runner.predict(&path, &[], &sampling, &mut Unwatched).expect("codes");
+        assert!(codes.len() == 4 && codes.iter().all(|p| p.code < 60), "{codes:?}");
+        path = path.then(codes.iter().map(|p| p.code).collect(), 3);
+    }
+    assert!(runner.predict(&path, &[], &sampling, &mut Unwatched).is_err(), "that is all it holds");
+    let key = runner.coarse(&path, &mut Unwatched).expect("a clip");
+    assert_eq!(runner.store().get(key).expect("just painted").clip.len(), 9);
+    let other = RolloutPath { task: Task::Horse, clips: Vec::new(), ..path };
+    let refused = runner.predict(&other, &[], &sampling, &mut Unwatched);
+    let error = refused.expect_err("it never learned that").to_string();
+    assert!(error.contains("does not know the task"), "{error}");
+}
+
+/// All of the pack but the policy, and of its manifest all but what a policy brings along.
+fn assert_kept(from: &Path, to: &Path) {
+    let [before, after] = [from, to].map(|folder| Pack::open(folder).expect("a pack").manifest);
+    assert!(after.files.len() == before.files.len() + 1, "{:?}", after.files.keys());
+    for (name, facts) in &before.files {
+        assert_eq!(after.files.get(name), Some(facts));
+        let bytes = |folder: &Path| std::fs::read(folder.join(name)).expect("a file");
+        assert!(bytes(from) == bytes(to), "{name} is another");
+    }
+    assert!(after.trained.starts_with("not at all; from there policy 2 iterations"));
+    assert!(after.planner.is_some());
+    let Manifest { trained, planner, files, tasks, .. } = before;
+    assert_eq!(
+        Manifest { trained, planner, files, tasks, ..after },
+        Pack::open(from).expect("a pack").manifest
+    );
+}
+
+#[test]
+fn a_policy_is_trained_for_a_pack_of_other_sizes_and_attached_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (dir.path().join("pack"), dir.path().join("with"));
+    let pack = foreign(&source);
+    let recipe = Recipe::from_pack(PackSource::Folder(source.clone()), None).unwrap();
+    let planner = &recipe.planner;
+    assert_eq!((planner.feature_channels, planner.feature_size), (24, [3, 5]));
+    assert_eq!((planner.policy.vocabulary, planner.max_codes()), (60, 7 * 2 * 2));
+    let recipe = Recipe { batch: [2; 5], policy_episodes: 3, ..recipe };
+    let run = RunFolder::open(&dir.path().join("run"), recipe).unwrap();
+    let refused = |stage| {
+        let result = run.train(stage, HOUR, Some(3), &Device::flex(), &mut |_| {});
+        let error = result.unwrap_err().to_string();
+        assert!(!error.contains('\n'), "{error}");
+        error
+    };
+    let error = refused(Stage::Warmup);
+    assert!(error.contains("have 9: of this pack only the policy"), "{error}");
+    train(&run, Stage::Policy, 1);
+    // Opened again as after a kill.
+    let run = RunFolder::open(&dir.path().join("run"), Recipe::craft_mini()).unwrap();
+    assert_eq!(train(&run, Stage::Policy, 2).last().expect("one more").iteration, 2);
+    pack_of(&run, &out);
+    assert_kept(&source, &out);
+    assert_eq!(Pack::open(&out).unwrap().manifest.tasks, pack.manifest.tasks);
+    roll_out(&out, Task::Boat, 7);
+    let error = run.pack(&source, &settings(), &Device::flex(), &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("into another folder"), "{error}");
+    assert_eq!(Pack::open(&source).unwrap().id, pack.id);
+
+    // A pack that has a policy keeps its sizes.
+    let again = Recipe::from_pack(PackSource::Folder(out), None).unwrap();
+    assert_eq!(again.planner, run.recipe.planner);
+
+    // The codes are those of the first start.
+    let id = &pack.id.to_string()[..16];
+    let kept = run.stage(Stage::Policy).join("encoded").join(id).join("craft");
+    assert!(kept.join("tower/00002.safetensors").exists());
+    std::fs::write(kept.join("boat/00001.safetensors"), "cut short").unwrap();
+    assert!(refused(Stage::Policy).contains("boat/00001.safetensors"));
+}
+
+#[test]
+fn a_policy_learns_from_videos_of_the_users_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (dir.path().join("pack"), dir.path().join("with"));
+    let (videos, tower) = (dir.path().join("videos"), dir.path().join("videos/tower"));
+    foreign(&source);
+    let size = FrameSize { height: 30, width: 44 };
+    let frames: Vec<Frame> = Episode::sample(Task::Tower, Split::Train, 1).clip(0, size).frames;
+    let look = || Recipe::from_pack(PackSource::Folder(source.clone()), Some(&videos));
+    let refused = |words: &str| {
+        let error = look().unwrap_err().to_string();
+        assert!(error.contains(words) && !error.contains('\n'), "{words:?} is not in: {error}");
+    };
+    refused("videos: ");
+    std::fs::create_dir_all(&tower).unwrap();
+    refused("holds no videos");
+    write_gif(&tower.join("one.gif"), &frames, 12.0).unwrap();
+    write_png_sequence(&tower.join("two"), &frames[..8]).unwrap();
+    for (name, words) in
+        [("kite", "kite is no folder of a task"), ("tower/three", "three holds no pictures")]
+    {
+        std::fs::create_dir(videos.join(name)).unwrap();
+        refused(words);
+        std::fs::remove_dir(videos.join(name)).unwrap();
+    }
+    write_gif(&tower.join("short.gif"), &frames[..4], 12.0).unwrap();
+    refused("short.gif has 4 frames, one clip of the pack takes 9");
+    std::fs::write(tower.join("short.gif"), "no video").unwrap();
+    refused("short.gif is no video");
+    std::fs::rename(tower.join("short.gif"), videos.join("boat")).unwrap();
+    refused("boat is no folder of a task");
+    std::fs::remove_file(videos.join("boat")).unwrap();
+
+    let recipe = look().unwrap();
+    let found = recipe.videos.as_ref().expect("it was given some");
+    let tasks = vec![TaskEntry { task: Task::Tower, clips: 2 }];
+    assert_eq!((found.count, &found.tasks, &found.other_fps), (2, &tasks, &None));
+    let run = RunFolder::open(&dir.path().join("run"), Recipe { batch: [2; 5], ..recipe }).unwrap();
+    train(&run, Stage::Policy, 1);
+    // They were encoded once.
+    write_gif(&tower.join("one.gif"), &frames[..2], 12.0).unwrap();
+    train(&run, Stage::Policy, 2);
+    let trained = pack_of(&run, &out).manifest.trained;
+    assert!(trained.ends_with("begun fresh, on 2 videos of the user's own"), "{trained}");
+    assert_kept(&source, &out);
+    assert_eq!(Pack::open(&out).unwrap().manifest.tasks, tasks);
+    roll_out(&out, Task::Tower, 2);
 }

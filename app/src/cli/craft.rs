@@ -44,15 +44,7 @@ fn parse_split(name: &str) -> Result<Split, String> {
 }
 
 fn parse_size(text: &str) -> Result<FrameSize, String> {
-    let parsed = text.split_once('x').and_then(|(width, height)| {
-        Some(FrameSize { width: width.parse().ok()?, height: height.parse().ok()? })
-    });
-    match parsed {
-        Some(size) if (16..=2048).contains(&size.width) && (16..=2048).contains(&size.height) => {
-            Ok(size)
-        }
-        _ => Err(format!("'{text}' is no size; write WIDTHxHEIGHT, each 16 to 2048")),
-    }
+    FrameSize::parse_within(text, 16..=2048)
 }
 
 /// What is known about one video.

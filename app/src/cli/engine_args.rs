@@ -5,7 +5,8 @@ use engine::gpu::{self, Chosen, ComputeChoice, DeviceChoice, PrecisionChoice};
 use engine::pack::{Pack, PackSource, Residence};
 use engine::rollout::{ClipStore, PackModels, Runner};
 
-/// Enough for the clips of a whole task at any size a pack may have.
+/// Clips of the small pack by the thousand, of the release 15 coarse ones. `rollout`, which writes all
+/// of its clips at the end, keeps them whatever they take: its estimate counted them.
 const STORE_BUDGET: usize = 2 << 30;
 
 #[derive(Debug, clap::Args)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use engine::import::{
-    ESTIMATE, Hub, PUBLISHED, Progress, REPORT, Stage, Watch, import, refuse_taken, sizes,
+    ESTIMATE, Hub, PUBLISHED, Progress, REPORT, Stage, Watch, beside, import, refuse_taken, sizes,
 };
 use engine::memory::human;
 use engine::pack::Manifest;
@@ -60,6 +60,12 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(name) = &args.name {
         manifest.name.clone_from(name);
     }
+    eprintln!(
+        "the pack grows in {}; stopped with Ctrl-C that stays, until the next import to {} clears \
+         it away",
+        beside(&args.out)?.display(),
+        args.out.display()
+    );
     let report = telling(|tell| import(&args.from, &args.out, manifest, tell));
     print!("{}", report?);
     let out = args.out.display();

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use engine::gpu;
 use engine::memory::{self, human as bytes};
-use engine::pack::{Estimate, Job, Residence, Scale};
+use engine::pack::{Estimate, Job, Residence};
 
 use super::engine_args::EngineArgs;
 
@@ -21,8 +21,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
     for adapter in &adapters {
         let half = if adapter.half { "f16 and f32" } else { "f32 alone" };
-        let largest = bytes(adapter.max_binding_bytes);
-        println!("  {}, {half}, largest tensor {largest}", adapter.description);
+        let largest = bytes(adapter.largest_tensor);
+        let memory = adapter.memory.map_or_else(String::new, |all| format!(", {}", bytes(all)));
+        println!("  {}{memory}, {half}, largest tensor {largest}", adapter.description);
     }
     let pack = args.engine.pack.open()?;
     let chosen = args.engine.choose(&pack)?;
@@ -55,14 +56,8 @@ pub fn run(args: &Args) -> Result<()> {
     for (name, file) in &manifest.files {
         println!("    {name:<22} {:>9}  {}", bytes(file.bytes), &file.sha256[..12]);
     }
-    let job = Job {
-        clips: manifest.longest_task(),
-        refined: manifest.vdm.is_some(),
-        scale: Scale::default(),
-        previews: false,
-        holds_scores: chosen.holds_scores(),
-        numbers: chosen.numbers,
-    };
+    let (clips, refined) = (manifest.longest_task(), manifest.vdm.is_some());
+    let job = Job { clips, refined, ..Job::on(&chosen) };
     let estimate = Estimate::of(manifest, job);
     println!(
         "Memory that a rollout of the longest task will need, estimated; diffusion model in {}",

@@ -88,6 +88,12 @@ enum Command {
     /// Measure how fast the pack computes here
     Bench(bench::Args),
     /// Compare every part of the pack on this device with the processor
+    ///
+    /// Both compute the same inputs, one after the other, with all weights in memory. Clips of up to
+    /// 262,144 pixels, as those of the embedded pack, are compared whole. Larger ones are cut to the
+    /// few frames in which every layer meets what it does in more, and refined ones scaled down; one
+    /// frame of the pack's own size through the video autoencoder and attention among as many tokens
+    /// as a clip has are compared by themselves. The table's first line says at which sizes
     Verify(verify::Args),
     /// Lend this machine's device to studios on others
     Serve(serve::Args),
@@ -121,7 +127,24 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// A command whose output nobody reads any more ends without a word, as in `info | head`; Rust by
+/// itself would panic at the next line. The window and `serve` answer no pipe.
+#[cfg(unix)]
+fn end_with_the_pipe() {
+    #[expect(unsafe_code, reason = "the standard library has no way to it yet")]
+    // SAFETY: it is the system's own behaviour that is restored, before any thread is started.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
+#[cfg(not(unix))]
+fn end_with_the_pipe() {}
+
 fn run(cli: Cli) -> anyhow::Result<()> {
+    if !matches!(cli.command, None | Some(Command::Serve(_))) {
+        end_with_the_pipe();
+    }
     match cli.command {
         None => window::run(cli.window),
         Some(Command::Rollout(args)) => rollout::run(&args),

@@ -95,15 +95,15 @@ pub fn run(args: &Args) -> Result<()> {
         clips: args.clips.or(there).unwrap_or_else(|| pack.manifest.longest_task()),
         refined: !args.coarse_only,
         scale: args.scale,
-        previews: false,
-        holds_scores: chosen.holds_scores(),
-        numbers: chosen.numbers,
+        ..Job::on(&chosen)
     };
-    let limit = args.memory.limit(!chosen.compiles);
+    let limit = args.memory.limit(chosen.free_memory());
     let (estimate, residence) = Estimate::plan(&pack.manifest, job, limit)?;
     tell(&estimate, residence, limit);
     let cache = if args.fresh { None } else { ClipCache::of_user().map(Arc::new) };
     let runner = load(&pack, &chosen, residence)?.keeping(cache.clone());
+    // What is written at the end must still be there; the estimate counted it.
+    runner.store().set_budget(usize::MAX);
     let summary = runner.pack().clone();
     let task = match args.task {
         Some(task) => task,
@@ -142,13 +142,19 @@ pub fn run(args: &Args) -> Result<()> {
             eprintln!("{reason}");
         }
     }
-    let card = if !chosen.compiles { "" } else { ", without the card's own" };
-    if let Some(peak) = memory::peak() {
-        println!(
-            "memory: {} at most{card}, about {} had been estimated",
-            human(peak),
-            human(estimate.peak(residence))
-        );
+    let estimated = human(estimate.peak(residence));
+    let card = chosen.device.memory_pool_usage().map(|usage| usage.bytes_reserved);
+    match (memory::peak(), card) {
+        (Some(peak), None) => {
+            println!("memory: {} at most, about {estimated} had been estimated", human(peak));
+        }
+        (peak, Some(card)) => {
+            let own =
+                peak.map_or_else(String::new, |own| format!(", {} of this program", human(own)));
+            let card = human(card);
+            println!("memory: {card} held on the card{own}, about {estimated} had been estimated");
+        }
+        (None, None) => {}
     }
     Ok(())
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use engine::gpu::{self, DeviceChoice};
-use engine::pack::PackSource;
-use engine::train::{PackSettings, Recipe, RunFolder, Stage, Tick};
+use engine::pack::{PackSource, TaskEntry};
+use engine::train::{PackSettings, Recipe, RunFolder, Stage, TaskVideos, Tick};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -25,6 +25,16 @@ pub struct Args {
     /// the policy still fits
     #[arg(long, requires = "from")]
     keep_codes: bool,
+    /// With policy --from: learn from videos of one's own instead of the craft world's. The folder
+    /// holds one folder a task, named airplane, boat, tower, horse or person, and these the videos,
+    /// as encode reads them; a video goes from a starting frame to the end of the task. Something
+    /// else that is done goes under whichever of the names it shall be asked for by
+    #[arg(long, requires = "from", value_name = "FOLDER")]
+    videos: Option<PathBuf>,
+    /// Craft-world episodes that the policy learns from, which are all encoded before its training
+    /// begins; 1200 when left out, or what 2 GB of features allow for a larger pack
+    #[arg(long, value_name = "N", conflicts_with = "videos")]
+    episodes: Option<usize>,
     /// Minutes of training in all, those before a restart included
     #[arg(long, value_name = "MINUTES", default_value_t = 60.0)]
     budget: f64,
@@ -72,17 +82,38 @@ pub fn run(args: &Args) -> Result<()> {
     if args.iterations == Some(0) {
         bail!("--iterations must be at least 1");
     }
+    if args.episodes == Some(0) {
+        bail!("--episodes must be at least 1");
+    }
+    if args.videos.is_some() && args.what != What::One(Stage::Policy) {
+        bail!(
+            "--videos belongs to train policy alone; the other stages learn from the craft world"
+        );
+    }
     match (args.what, &args.out) {
         (What::Pack, Some(out)) => return pack(args, out),
         (What::Pack, None) => bail!("train pack needs --out <FOLDER> to write the pack into"),
         (_, Some(_)) => bail!("--out belongs to train pack alone; training writes into --run"),
         (_, None) => {}
     }
-    let recipe = match &args.from {
+    let mut recipe = match &args.from {
         None => Recipe::craft_mini(),
-        Some(pack) => Recipe { keep_codes: args.keep_codes, ..Recipe::from_pack(pack.clone())? },
+        Some(pack) => {
+            let recipe = Recipe::from_pack(pack.clone(), args.videos.as_deref())?;
+            Recipe { keep_codes: args.keep_codes, ..recipe }
+        }
     };
+    if let Some(episodes) = args.episodes {
+        recipe.policy_episodes = episodes;
+    }
+    if let Some(videos) = &recipe.videos {
+        eprintln!("{}", found(videos));
+    }
     let folder = RunFolder::open(&args.run, recipe)?;
+    let learns_from = folder.recipe.videos.as_ref().map(|videos| &videos.folder);
+    if args.videos.is_some() && learns_from != args.videos.as_ref() {
+        bail!("{} was begun without these videos; give another --run", args.run.display());
+    }
     let chosen = gpu::choose(args.device)?;
     eprintln!("computing on {}", chosen.description);
     let budget = Duration::from_secs_f64(60.0 * args.budget);
@@ -128,6 +159,19 @@ fn pack(args: &Args, out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// How many videos there are, the clips of the longest of each task, and whether one has another
+/// speed than the pack.
+fn found(videos: &TaskVideos) -> String {
+    let task = |entry: &TaskEntry| format!("{} {}", entry.task.name(), entry.clips);
+    let tasks: Vec<String> = videos.tasks.iter().map(task).collect();
+    let speed = videos.other_fps.as_ref().map_or(String::new(), |(path, fps)| {
+        let path = path.display();
+        format!("; {path} has {fps:.1} frames a second, which is not the pack's speed: codes are those of frames, not of seconds")
+    });
+    let count = videos.count;
+    format!("videos found: {count}, clips of the longest: {}{speed}", tasks.join(", "))
+}
+
 /// Stage, iteration, measures, speed and time left in one line.
 fn line(tick: &Tick) -> String {
     let measures: Vec<String> = tick
@@ -161,6 +205,8 @@ mod tests {
             device: DeviceChoice::Cpu,
             from: None,
             keep_codes: false,
+            videos: None,
+            episodes: None,
             out: None,
         }
     }
@@ -198,6 +244,10 @@ mod tests {
         let told = refused(&Args { out: out.clone(), ..args(What::Pack, &path) });
         assert!(told.contains("holds no training run"), "{told}");
         assert!(refused(&Args { out, ..args(What::All, &path) }).contains("--run"));
+        let videos = Some(dir.path().to_owned());
+        assert!(refused(&Args { videos, ..args(What::All, &path) }).contains("train policy alone"));
+        let episodes = Some(0);
+        assert!(refused(&Args { episodes, ..args(What::All, &path) }).contains("--episodes"));
         assert!(refused(&Args { budget: 0.0, ..args(What::All, &path) }).contains("--budget"));
         assert!(!path.exists());
     }

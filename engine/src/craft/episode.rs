@@ -18,7 +18,7 @@ use super::{
 };
 use crate::media::Frame;
 
-/// Frames of one clip; the last is the first of the next clip.
+/// Frames of one clip, unless an episode is asked for others; the last is the first of the next clip.
 pub const FRAMES_PER_CLIP: usize = 17;
 /// Frames a second.
 pub const FPS: f32 = 8.0;
@@ -36,6 +36,7 @@ pub struct Episode {
     /// Where the hand rests before each clip, and after the last.
     rests: Vec<Point>,
     curl_left: bool,
+    frames_per_clip: usize,
 }
 
 impl Episode {
@@ -114,6 +115,7 @@ impl Episode {
             stills: vec![first],
             rests: vec![rest],
             curl_left,
+            frames_per_clip: FRAMES_PER_CLIP,
         }
     }
 
@@ -157,6 +159,16 @@ impl Episode {
         &self.environment
     }
 
+    /// The same episode in clips of another length: still one action a clip, in finer or coarser
+    /// steps.
+    ///
+    /// # Panics
+    /// Panics below two frames, which have no motion between them.
+    pub fn in_clips_of(self, frames_per_clip: usize) -> Self {
+        assert!(frames_per_clip > 1, "a clip of {frames_per_clip} frames has no motion");
+        Self { frames_per_clip, ..self }
+    }
+
     /// The same actions, moved the same way, in the environment of another episode.
     pub fn with_environment(&self, other: &Self) -> Self {
         Self { split: other.split, environment: other.environment.clone(), ..self.clone() }
@@ -167,7 +179,7 @@ impl Episode {
         other.with_environment(self)
     }
 
-    /// The 17 frames of clip `k` with their labels.
+    /// The frames of clip `k` with their labels, 17 unless asked for others.
     pub fn clip(&self, k: usize, size: Size) -> CraftClip {
         self.painted(k, size, false)
     }
@@ -186,22 +198,22 @@ impl Episode {
     fn painted(&self, k: usize, size: Size, masks: bool) -> CraftClip {
         let mut renderer = Renderer::new(&self.environment, size, masks);
         let mut clip = CraftClip::default();
-        for i in 0..FRAMES_PER_CLIP {
+        let last = self.frames_per_clip - 1;
+        for i in 0..=last {
             // The end of a clip is the start of the next one, by construction and not only by rounding.
-            let scene =
-                if i + 1 == FRAMES_PER_CLIP { self.scene(k + 1, 0) } else { self.scene(k, i) };
+            let scene = if i == last { self.scene(k + 1, 0) } else { self.scene(k, i) };
             clip.frames.push(renderer.render(&scene));
             let masks = masks.then(|| Masks {
                 paper: renderer.mask(Thing::Paper),
                 blocks: renderer.mask(Thing::Block),
                 hand: renderer.mask(Thing::Hand),
             });
-            let finished = i + 1 == FRAMES_PER_CLIP;
+            let finished = i == last;
             clip.labels.push(FrameLabel {
                 task: self.task,
                 action: self.action(k),
                 key_step: k + usize::from(finished),
-                progress: i as f32 / (FRAMES_PER_CLIP - 1) as f32,
+                progress: i as f32 / last as f32,
                 state: State::of(&scene),
                 masks,
             });
@@ -209,10 +221,14 @@ impl Episode {
         clip
     }
 
-    /// What there is to see at frame `i` (0 to 15) of clip `k`, or at the very end.
+    /// What there is to see at frame `i` of clip `k`, the last one left out, or at the very end.
     pub(super) fn scene(&self, k: usize, i: usize) -> Scene {
         let start = self.moment(k);
-        if i == 0 { start.scene() } else { self.steps[k].scene(&start, self.rests[k + 1], i) }
+        if i == 0 {
+            return start.scene();
+        }
+        let at = i as f32 / (self.frames_per_clip - 1) as f32;
+        Scene { time: start.time + i, ..self.steps[k].scene(&start, self.rests[k + 1], at) }
     }
 
     /// The moment before clip `k`.
@@ -221,7 +237,7 @@ impl Episode {
             still: &self.stills[k],
             rest: self.rests[k],
             curl_left: self.curl_left,
-            time: k * (FRAMES_PER_CLIP - 1),
+            time: k * (self.frames_per_clip - 1),
         }
     }
 
@@ -319,6 +335,23 @@ mod tests {
                 assert_ne!(clip.frames[0], clip.frames[8]);
             }
         }
+    }
+
+    #[test]
+    fn clips_of_another_length_show_the_same_motion_in_other_steps() {
+        let episode = Episode::sample(Task::Tower, Split::Train, 2);
+        let fine = episode.clone().in_clips_of(33);
+        for k in [0, 2] {
+            let (clip, fine) = (episode.clip(k, SIZE), fine.clip(k, SIZE));
+            assert_eq!(fine.frames.len(), 33);
+            assert_ne!(fine.frames[15], fine.frames[16]);
+            for i in 0..FRAMES_PER_CLIP {
+                let (label, fine) = (&clip.labels[i], &fine.labels[2 * i]);
+                assert_eq!((label.progress, &label.state), (fine.progress, &fine.state));
+            }
+        }
+        let two = episode.in_clips_of(2).clip(1, SIZE);
+        assert_eq!((two.frames.len(), two.labels[1].key_step), (2, 2));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Action, FRAMES_PER_CLIP,
+    Action,
     blocks::{self, Block, RISE},
     geometry::{Point, pt},
     hand::Hand,
@@ -90,9 +90,9 @@ impl Moment<'_> {
 }
 
 impl Step {
-    /// What there is to see at frame `i` of the clip that starts at `start` and leaves the hand at `rest`.
-    pub(super) fn scene(&self, start: &Moment, rest: Point, i: usize) -> Scene {
-        let at = i as f32 / (FRAMES_PER_CLIP - 1) as f32;
+    /// What there is to see when the part `at`, 0 to 1, of the clip is over that starts at `start`
+    /// and leaves the hand at `rest`; its time is that of the start.
+    pub(super) fn scene(&self, start: &Moment, rest: Point, at: f32) -> Scene {
         let (from, to) = self.motion.holds;
         let done = ((at - from) / (to - from)).clamp(0.0, 1.0);
         let done = smooth(done.powf(self.motion.pace));
@@ -119,7 +119,7 @@ impl Step {
                 open: smooth((t * 2.0).min(1.0)),
             }
         };
-        Scene { craft: self.craft(start, done, at / from), hand: Some(hand), time: start.time + i }
+        Scene { craft: self.craft(start, done, at / from), hand: Some(hand), time: start.time }
     }
 
     fn craft(&self, start: &Moment, done: f32, approach: f32) -> Craft {

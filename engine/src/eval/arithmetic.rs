@@ -3,8 +3,9 @@
 
 use burn::module::Module;
 
+use crate::media::FrameSize;
 use crate::policy::{PLANNER_KEYS, Planner};
-use crate::vdm::{CONTROL_KEYS, DIT_KEYS, DitConfig, Vdm};
+use crate::vdm::{CONTROL_KEYS, DIT_KEYS, DitConfig, Vdm, VideoVaeConfig};
 use crate::weights::{KeyTable, shapes_of};
 
 /// Where a transformer of `config` computes.
@@ -44,6 +45,13 @@ impl Positions {
         let matrices = shapes.iter().filter(|(_, shape)| shape.len() == 2);
         matrices.map(|(key, shape)| 2.0 * (shape[0] * shape[1] * positions(key)) as f64).sum()
     }
+}
+
+/// Of a clip's latents, `[1, z, steps, height, width]`.
+pub(super) fn latent_shape(vae: &VideoVaeConfig, frames: usize, size: FrameSize) -> [usize; 5] {
+    let [height, width] =
+        [size.height, size.width].map(|side| side as usize / vae.spatial_compression());
+    [1, vae.z_dim, vae.latent_steps(frames), height, width]
 }
 
 /// One evaluation of transformer and control branch for latents `[batch, channel, steps, height,

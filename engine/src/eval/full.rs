@@ -4,24 +4,26 @@
 use std::fmt;
 use std::time::Instant;
 
-use burn::tensor::{Distribution, Tensor};
+use burn::module::Module as _;
+use burn::tensor::{Distribution, Int, Tensor};
 use serde::Serialize;
 
-use super::arithmetic::{self, Positions};
+use super::arithmetic::{self, Positions, latent_shape};
 use super::scores::Scores;
 use super::speed::{Working, wait};
 use super::{EvalError, unseen};
 use crate::flop::of_convolutions;
-use crate::gpu::Chosen;
+use crate::gpu::{Chosen, has_matrix_units};
 use crate::media::{self, FrameSize};
-use crate::memory::{self, human};
-use crate::pack::{Estimate, Job, Manifest, Networks, Pack, PackError, Residence, Scale, drawn};
-use crate::policy::CodeSampling;
+use crate::memory::human;
+use crate::pack::{Estimate, Job, Manifest, Networks, Pack, PackError, Residence, drawn};
+use crate::policy::{CodeSampling, PolicyConfig};
 use crate::vdm::schedule::Beginning;
 use crate::vdm::{
     CONTROL_KEYS, ControlConfig, DIT_KEYS, DitConfig, DitInput, MAX_SCORES, Vdm, VdmConfig,
-    VideoVaeConfig, attention, attention_in_slices, is_fused,
+    attention, attention_in_slices, is_fused,
 };
+use crate::weights::Precision;
 
 /// What a clip costs on one device.
 #[derive(Debug, Clone, Serialize)]
@@ -161,14 +163,7 @@ pub fn full(
         None => Networks::drawn(&one_block(manifest, config), chosen)?,
     };
     let vdm = networks.vdm.as_ref().ok_or(EvalError::NoRefiner)?;
-    let mut bench = Bench {
-        manifest,
-        chosen,
-        repeats,
-        own_memory: chosen.in_own_memory,
-        on_row,
-        costs: Vec::new(),
-    };
+    let mut bench = Bench { manifest, chosen, repeats, on_row, costs: Vec::new() };
     bench.policy(&networks);
     bench.coarse(&networks);
     bench.video_vae(vdm)?;
@@ -176,7 +171,7 @@ pub fn full(
     let guided = if manifest.sampler.guidance == 0.0 { 1 } else { 2 };
     let evaluations = guided * (manifest.sampler.refine_steps + 1);
     bench.transformer(vdm, config, evaluations, scores)?;
-    let latents = latent_shape(manifest, &config.vae);
+    let latents = latent_shape(&config.vae, manifest.frames_per_clip, manifest.frame_size);
     let attention = bench.attention(config, Positions::of(&config.dit, latents).tokens);
     let costs = bench.costs;
     let title = format!(
@@ -202,14 +197,6 @@ fn one_block(manifest: &Manifest, config: &VdmConfig) -> Manifest {
     Manifest { vdm: Some(vdm), ..manifest.clone() }
 }
 
-/// Of a clip's latents.
-fn latent_shape(manifest: &Manifest, vae: &VideoVaeConfig) -> [usize; 5] {
-    let FrameSize { height, width } = manifest.frame_size;
-    let side = vae.spatial_compression();
-    let steps = vae.latent_steps(manifest.frames_per_clip);
-    [1, vae.z_dim, steps, height as usize / side, width as usize / side]
-}
-
 /// One pass of something.
 #[derive(Clone, Copy, Default)]
 struct Pass {
@@ -232,7 +219,6 @@ struct Bench<'a> {
     manifest: &'a Manifest,
     chosen: &'a Chosen,
     repeats: usize,
-    own_memory: bool,
     on_row: &'a mut dyn FnMut(&Cost),
     costs: Vec<Cost>,
 }
@@ -240,19 +226,18 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// Times `work` and counts its convolutions.
     fn pass(&self, work: &dyn Fn()) -> Pass {
-        memory::forget_peak();
-        let before = memory::resident().filter(|_| self.own_memory);
         let timed = || {
             let started = Instant::now();
             let flop = of_convolutions(work);
             (started.elapsed().as_secs_f64(), flop)
         };
-        let (first, flop) = timed();
+        let mut ran = (0.0, 0.0);
+        let taken = self.chosen.taken_by(|| ran = timed());
+        let (first, flop) = ran;
         // A device that compiles its kernels does so in the first run, which then does not count.
         let mut seconds = if self.chosen.compiles { Vec::new() } else { vec![first] };
         seconds.resize_with(self.repeats, || timed().0);
         seconds.sort_unstable_by(f64::total_cmp);
-        let taken = before.and_then(|before| Some(memory::peak()?.saturating_sub(before)));
         Pass { seconds: seconds[seconds.len() / 2], flop, taken }
     }
 
@@ -268,16 +253,14 @@ impl Bench<'_> {
     /// What a stage was estimated to need for clips of so many frames.
     fn estimated(&self, frames: usize, stage: &str) -> Result<Option<u64>, PackError> {
         let manifest = self.manifest.at(frames, self.manifest.frame_size)?;
-        let (holds_scores, numbers) = (self.chosen.holds_scores(), self.chosen.numbers);
-        let job = Job {
-            clips: 0,
-            refined: true,
-            scale: Scale::default(),
-            previews: false,
-            holds_scores,
-            numbers,
-        };
-        Ok(Estimate::of(&manifest, job).working(stage))
+        let job = Job { clips: 0, ..Job::on(self.chosen) };
+        Ok(Estimate::of(&manifest, job).stage(stage).map(|stage| stage.working))
+    }
+
+    /// What to say of work that matrix units do, where they do it.
+    fn on_units(&self, what: &'static str) -> &'static str {
+        let halves = self.chosen.numbers.precision == Precision::F16;
+        if halves && has_matrix_units(&self.chosen.device) { what } else { "" }
     }
 
     fn noise(&self, shape: [usize; 5]) -> Tensor<5> {
@@ -291,7 +274,7 @@ impl Bench<'_> {
     fn policy(&mut self, networks: &Networks) {
         let Some(planner) = networks.planner.as_ref().filter(|_| self.manifest.planner.is_some())
         else {
-            return;
+            return self.base_policy();
         };
         let task = self.manifest.tasks[0].task;
         let frame = unseen(task, 0).frame(0, self.manifest.coarse_size);
@@ -305,6 +288,38 @@ impl Bench<'_> {
         });
         let pass = Pass { flop: count as f64 * arithmetic::code(planner), ..pass };
         self.row(format!("policy, {count} codes"), pass, 1, None, "");
+    }
+
+    /// No policy of the release was published: one of the base model's sizes stands for it, in and
+    /// out without layers, and a layer without the vocabulary.
+    fn base_policy(&mut self) {
+        let count = self.manifest.codes_per_clip();
+        let base = PolicyConfig::cosmos_ar_4b();
+        let codes = |config: &PolicyConfig| {
+            let device = &self.chosen.device;
+            let policy = config.init(device);
+            let code = Tensor::<2, Int>::zeros([1, 1], device);
+            // Fresh weights are drawn when they are first looked at.
+            wait(&policy.step(code.clone(), &mut policy.start(1, None)));
+            let pass = self.pass(&|| {
+                let mut seen = policy.start(1, None);
+                for _ in 0..count {
+                    wait(&policy.step(code.clone(), &mut seen));
+                }
+            });
+            (pass, policy.num_params())
+        };
+        // Every code passes every weight but the rows of the embedding.
+        let flop = |weights: usize| 2.0 * (count * weights) as f64;
+        let (around, _) = codes(&PolicyConfig { layers: 0, ..base.clone() });
+        let around = Pass { flop: flop(base.dim * base.vocabulary), ..around };
+        let narrow = PolicyConfig { vocabulary: 64, embeddings: 64, ..base.clone() };
+        let (without, fewer) = codes(&PolicyConfig { layers: 0, ..narrow.clone() });
+        let (with, more) = codes(&PolicyConfig { layers: 1, ..narrow });
+        let layer = Pass { flop: flop(more - fewer), ..with.beyond(without, 1) };
+        let name = format!("policy of 4B, in and out, {count} codes");
+        self.row(name, around, 1, None, "");
+        self.row(format!("policy of 4B, a layer, {count} codes"), layer, base.layers, None, "");
     }
 
     fn coarse(&mut self, networks: &Networks) {
@@ -321,11 +336,13 @@ impl Bench<'_> {
     /// The first frame and a window behind it, the first latent step and one behind it.
     fn video_vae(&mut self, vdm: &Vdm) -> Result<(), EvalError> {
         let (config, size) = (vdm.vae.config().clone(), self.manifest.frame_size);
-        let [batch, z, steps, height, width] = latent_shape(self.manifest, &config);
+        let [batch, z, steps, height, width] =
+            latent_shape(&config, self.manifest.frames_per_clip, size);
         let frames = self.manifest.frames_per_clip;
         let (rows, [all, _]) = config.rows_at_finest(size.height as usize, size.width as usize);
-        let path =
+        let whole =
             if rows < all { format!("{rows} rows at a time") } else { "whole frames".into() };
+        let path = whole + self.on_units(", convolutions on matrix units");
 
         let window = config.temporal_window.min(frames - 1);
         let windows = (frames - 1).div_ceil(window);
@@ -370,12 +387,13 @@ impl Bench<'_> {
         let no_control = ControlConfig { num_blocks: 0, ..config.control.clone() }.init(device);
         let no_control = drawn(no_control, &CONTROL_KEYS, numbers)?;
 
-        let shape = latent_shape(self.manifest, &config.vae);
+        let shape =
+            latent_shape(&config.vae, self.manifest.frames_per_clip, self.manifest.frame_size);
         let at = Positions::of(&config.dit, shape);
         let input = self.input(config, shape);
         let hint = self.noise(shape);
         let estimated = self.estimated(self.manifest.frames_per_clip, "denoising")?;
-        let path = scores.to_string();
+        let path = scores.to_string() + self.on_units(", linear layers on matrix units");
 
         let around = self.pass(&|| wait(&none.forward(&input, &[])));
         let around = Pass { flop: at.linear(&none, &DIT_KEYS), ..around };

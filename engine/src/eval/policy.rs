@@ -68,8 +68,7 @@ fn accuracy(planner: &Planner, encoded: &[EncodedTask], networks: &Networks) -> 
     for few in encoded.chunks(BATCH) {
         let few: Vec<&EncodedTask> = few.iter().collect();
         let starts = vec![0; few.len()];
-        let size = planner.config().feature_size;
-        let batch = PolicyBatch::new(&few, &starts, size, &networks.device);
+        let batch = PolicyBatch::new(&few, &starts, planner.config(), &networks.device);
         let logits = planner.logits(batch.codes.clone(), batch.features, batch.tasks);
         let count = batch.lengths.iter().sum::<usize>() as f64;
         right += count * f64::from(next_code_accuracy(logits, batch.codes, &batch.lengths));

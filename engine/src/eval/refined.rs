@@ -91,6 +91,7 @@ pub fn refined(
                 seed: index as u64,
                 steps: pack.sampling.refine_steps,
                 guidance: pack.sampling.guidance,
+                midway: &mut None,
             };
             let refined = models.refine(request, &mut |_| ControlFlow::Continue(()));
             let refined = refined.expect("nobody breaks off");

@@ -12,8 +12,8 @@ use crate::craft::{FRAMES_PER_CLIP, Task};
 use crate::flop::of_convolutions;
 use crate::gpu::Chosen;
 use crate::media::{self, FrameSize};
-use crate::memory::{self, human};
-use crate::pack::{Estimate, Job, Networks, Pack, PackError, Residence, Scale};
+use crate::memory::human;
+use crate::pack::{Estimate, Job, Networks, Pack, PackError, Residence};
 use crate::rollout::{Models, PackModels, RefineRequest, Sampling};
 
 /// Side of the plain matrix product.
@@ -135,17 +135,7 @@ pub fn speed(
         median(repeats, || step.refine(&codes, coarse.clone()))
     });
     drop(models);
-    let numbers = chosen.numbers;
-    let job = Job {
-        clips: 0,
-        refined: true,
-        scale: Scale::default(),
-        previews: false,
-        holds_scores: false,
-        numbers,
-    };
-    let estimate = (!chosen.compiles).then(|| Estimate::of(&pack.manifest, job));
-    let networks = networks(&pack.load(&chosen.device)?, &pack, estimate.as_ref(), repeats);
+    let networks = networks(&pack.load(&chosen.device)?, &pack, chosen, repeats);
     Ok(DeviceSpeed {
         device: chosen.description.clone(),
         clip_seconds,
@@ -202,6 +192,7 @@ impl<'a> Step<'a> {
             seed: 0,
             steps: self.sampling.refine_steps,
             guidance: self.sampling.guidance,
+            midway: &mut None,
         };
         let video = self.models.refine(request, &mut |_| ControlFlow::Continue(()));
         wait(&video.expect("nobody breaks off"));
@@ -231,26 +222,25 @@ fn median(repeats: usize, mut work: impl FnMut()) -> f64 {
 fn networks(
     networks: &Networks,
     pack: &Pack,
-    estimate: Option<&Estimate>,
+    chosen: &Chosen,
     repeats: usize,
 ) -> Vec<NetworkSpeed> {
     let manifest = &pack.manifest;
     let device = &networks.device;
+    let estimate = Estimate::of(manifest, Job { clips: 0, ..Job::on(chosen) });
     let noise = |frames: usize, size: FrameSize| -> Tensor<5> {
         let shape = [1, 3, frames, size.height as usize, size.width as usize];
         Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), device)
     };
     let mut speeds = Vec::new();
     let mut measure = |name: &'static str, stage: &str, flop: Option<f64>, work: &dyn Fn()| {
-        memory::forget_peak();
-        let before = memory::resident();
-        let seconds = median(repeats, work);
-        let working = || {
-            let measured = memory::peak()?.saturating_sub(before?);
-            Some(Working { measured, estimated: estimate?.working(stage)? })
-        };
+        let mut seconds = 0.0;
+        let measured = chosen.taken_by(|| seconds = median(repeats, work));
+        let estimated = estimate.stage(stage).map(|stage| stage.working);
+        let working = measured.zip(estimated);
+        let working = working.map(|(measured, estimated)| Working { measured, estimated });
         let gflop_per_second = flop.map(|flop| flop / seconds / 1e9);
-        let (milliseconds, working) = (1e3 * seconds, working());
+        let milliseconds = 1e3 * seconds;
         speeds.push(NetworkSpeed { name, milliseconds, gflop_per_second, working });
     };
     let square = || Tensor::<2>::random([SIDE, SIDE], Distribution::Default, device);

@@ -6,6 +6,7 @@ use wgpu::{Backends, DeviceType};
 
 use super::{Adapter, Chosen, DeviceChoice, GpuError};
 use crate::kernels::{FusedAttention, MatrixUnits};
+use crate::memory;
 use crate::weights::Numbers;
 
 fn backends(choice: DeviceChoice) -> Backends {
@@ -46,10 +47,41 @@ pub fn adapters() -> Vec<Adapter> {
                 description: describe(&info),
                 is_software: info.device_type == DeviceType::Cpu,
                 half: adapter.features().contains(wgpu::Features::SHADER_F16),
-                max_binding_bytes: adapter.limits().max_storage_buffer_binding_size,
+                memory: card_memory(adapter),
+                largest_tensor: largest_tensor(&adapter.limits()),
             }
         })
         .collect()
+}
+
+/// A tensor is one binding of a buffer.
+fn largest_tensor(limits: &wgpu::Limits) -> u64 {
+    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+}
+
+/// The memory of a card, bytes, which wgpu itself does not tell: on Vulkan its largest heap, of which
+/// a built-in card has no more than the machine has free.
+#[cfg(not(target_vendor = "apple"))]
+fn card_memory(adapter: &wgpu::Adapter) -> Option<u64> {
+    /// `VK_MEMORY_HEAP_DEVICE_LOCAL_BIT`
+    const DEVICE_LOCAL: u32 = 1;
+    #[expect(unsafe_code, reason = "wgpu hands out Vulkan's own adapter this way alone")]
+    // SAFETY: the adapter lives as long as what is borrowed of it, and is only asked for numbers.
+    let properties = unsafe {
+        let own = adapter.as_hal::<wgpu::hal::api::Vulkan>()?;
+        let instance = own.shared_instance().raw_instance();
+        instance.get_physical_device_memory_properties(own.raw_physical_device())
+    };
+    let heaps = &properties.memory_heaps[..properties.memory_heap_count as usize];
+    let local = heaps.iter().filter(|heap| heap.flags.as_raw() & DEVICE_LOCAL != 0);
+    let largest = local.map(|heap| heap.size).max()?;
+    let shared = adapter.get_info().device_type == DeviceType::IntegratedGpu;
+    Some(memory::available().filter(|_| shared).map_or(largest, |free| free.min(largest)))
+}
+
+#[cfg(target_vendor = "apple")]
+fn card_memory(_adapter: &wgpu::Adapter) -> Option<u64> {
+    None
 }
 
 /// Dedicated cards before built-in ones; software last.
@@ -125,6 +157,8 @@ fn open(
     }))
     .map_err(|error| refused(error.to_string()))?;
     let half = adapter.features().contains(wgpu::Features::SHADER_F16);
+    let largest_tensor = largest_tensor(&adapter.limits());
+    let card_memory = card_memory(&adapter);
     let (instance, backend) = (instance.clone(), info.backend);
     let setup = WgpuSetup { instance, adapter, device, queue, backend };
     let device =
@@ -144,6 +178,8 @@ fn open(
         elsewhere: false,
         compiles: true,
         fused_attention,
+        largest_tensor: Some(largest_tensor),
+        card_memory,
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::fetch::FetchError;
 use super::part::Part;
-use super::survey::NetworkFile;
+use super::survey::Holders;
 use crate::checkpoint::CheckpointError;
 use crate::pack::PackError;
 
@@ -54,8 +54,8 @@ pub enum ImportError {
 }
 
 impl ImportError {
-    pub(super) fn half(found: Part, missing: Part, file: &NetworkFile) -> Self {
-        let (file, found) = (file.name().to_owned(), found.label());
+    pub(super) fn half(found: Part, missing: Part, files: &Holders<'_>) -> Self {
+        let (file, found) = (files.name(), found.label());
         Self::Half { file, found, missing: missing.label(), published: missing.published() }
     }
 }

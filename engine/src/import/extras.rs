@@ -23,14 +23,16 @@ pub enum Extra {
     /// `[1, tokens, channels]`
     Negative(HostTensor),
     Codes(Rollouts),
+    /// Whole numbers that are no codes, and why not.
+    Numbers(String),
 }
 
-/// The negative context or the codes in a file; `None` when it holds neither.
+/// The negative context, the codes or other whole numbers in a file; `None` when it holds none.
 pub fn of(file: &Checkpoint, manifest: &Manifest) -> Result<Option<Extra>, ImportError> {
     if let Some(negative) = negative(file, manifest)? {
         return Ok(Some(Extra::Negative(negative)));
     }
-    Ok(codes(file, manifest)?.map(Extra::Codes))
+    codes(file, manifest)
 }
 
 /// The one tensor of floats whose last axis is as wide as a context token.
@@ -59,24 +61,27 @@ fn negative(file: &Checkpoint, manifest: &Manifest) -> Result<Option<HostTensor>
     Ok(Some(HostTensor { shape: vec![1, tokens, channels], values }))
 }
 
-/// Whole numbers under names, if that is what the file holds.
-fn codes(file: &Checkpoint, manifest: &Manifest) -> Result<Option<Rollouts>, ImportError> {
+/// Whole numbers under names, if that is what the file holds. They are codes when any of them are
+/// whole clips of the pack's codes: then all must be.
+fn codes(file: &Checkpoint, manifest: &Manifest) -> Result<Option<Extra>, ImportError> {
     if file.value.tensors().iter().any(|tensor| tensor.is_float() && tensor.len() > 0) {
         return Ok(None);
     }
-    let mut rollouts = BTreeMap::new();
+    let (mut rollouts, mut wrong) = (BTreeMap::new(), None);
     for (name, value) in entries(&file.value) {
-        let refused = |reason| {
-            let (name, file) = (name.clone(), file.name.clone());
-            ImportError::Codes { name, file, reason }
-        };
         let reader = Reader { file, manifest };
         if let Some(numbers) = reader.numbers(value)? {
-            let clips = reader.clips(&numbers).map_err(refused)?;
-            rollouts.insert(name.clone(), clips);
+            match reader.clips(&numbers) {
+                Ok(clips) => drop(rollouts.insert(name, clips)),
+                Err(reason) => drop(wrong.get_or_insert((name, reason))),
+            }
         }
     }
-    Ok(Some(rollouts).filter(|rollouts| !rollouts.is_empty()))
+    match wrong {
+        None => Ok(Some(rollouts).filter(|rollouts| !rollouts.is_empty()).map(Extra::Codes)),
+        Some((_, reason)) if rollouts.is_empty() => Ok(Some(Extra::Numbers(reason))),
+        Some((name, reason)) => Err(ImportError::Codes { name, file: file.name.clone(), reason }),
+    }
 }
 
 /// The named parts of a file: those of its dictionary, or of the only dictionary in that; a list is

@@ -29,7 +29,7 @@ use burn::tensor::Device;
 
 use self::half_file::{Fit, HalfFile};
 use self::part::{Part, Wanted};
-use self::survey::{NetworkFile, Survey};
+use self::survey::{Holders, Survey};
 use crate::media::write_atomic;
 use crate::pack::{CODES, MANIFEST, Manifest, NEGATIVE, NEGATIVE_KEY, Pack, PackError};
 use crate::vdm::{CONTROL_KEYS, control_begins_as};
@@ -158,8 +158,12 @@ pub fn refuse_taken(to: &Path) -> Result<(), ImportError> {
     if is_free { Ok(()) } else { Err(ImportError::Taken(to.to_owned())) }
 }
 
-/// The folder that the pack grows in.
-fn beside(to: &Path) -> Result<PathBuf, ImportError> {
+/// The folder that the pack grows in. What a program that was killed left there the next import to
+/// the same place clears away.
+///
+/// # Errors
+/// [`ImportError::Taken`] where a folder has no name.
+pub fn beside(to: &Path) -> Result<PathBuf, ImportError> {
     let name = to.file_name().ok_or_else(|| ImportError::Taken(to.to_owned()))?;
     let mut beside = OsString::from(".");
     beside.push(name);
@@ -176,13 +180,13 @@ struct Plan<'a> {
 
 /// Where a network's tensors come from.
 enum Origin<'a> {
-    File(&'a NetworkFile),
-    /// A control branch that begins as a copy of the transformer in this file.
-    Begun(&'a NetworkFile, Weights),
+    Files(Holders<'a>),
+    /// A control branch that begins as a copy of the transformer in these files.
+    Begun(Holders<'a>, Weights),
 }
 
 impl<'a> Plan<'a> {
-    /// Finds each network in one file and checks it; takes out of the manifest what there is not.
+    /// Finds the files of each network and checks it; takes out of the manifest what there is not.
     fn new(
         survey: &'a Survey,
         manifest: &mut Manifest,
@@ -190,15 +194,15 @@ impl<'a> Plan<'a> {
     ) -> Result<Self, ImportError> {
         let mut networks = Vec::new();
         for wanted in wanted {
-            if let Some(file) = survey.holder(wanted.part)? {
-                wanted.check(file)?;
-                networks.push((wanted, Origin::File(file)));
+            if let Some(files) = survey.holders(wanted)? {
+                wanted.check(&files)?;
+                networks.push((wanted, Origin::Files(files)));
             }
         }
         let [dldm, vae, dit, control, policy] =
             [Part::Dldm, Part::Vae, Part::Dit, Part::Control, Part::Policy].map(|part| {
                 networks.iter().find_map(|(wanted, origin)| match origin {
-                    Origin::File(file) if wanted.part == part => Some(*file),
+                    Origin::Files(files) if wanted.part == part => Some(files.clone()),
                     _ => None,
                 })
             });
@@ -212,14 +216,17 @@ impl<'a> Plan<'a> {
                 if control.is_none() {
                     let control = wanted.iter().find(|wanted| wanted.part == Part::Control);
                     let control = control.expect("a manifest with a transformer has a branch");
-                    networks.push((control, Origin::Begun(dit, begun(manifest, control, dit))));
+                    let fresh = begun(manifest, control, &dit);
+                    networks.push((control, Origin::Begun(dit, fresh)));
                     report.control_begun = true;
                 }
             }
-            (Some(file), None) => return Err(ImportError::half(Part::Vae, Part::Dit, file)),
-            (None, Some(file)) => return Err(ImportError::half(Part::Dit, Part::Vae, file)),
+            (Some(files), None) => return Err(ImportError::half(Part::Vae, Part::Dit, &files)),
+            (None, Some(files)) => return Err(ImportError::half(Part::Dit, Part::Vae, &files)),
             (None, None) => match control {
-                Some(file) => return Err(ImportError::half(Part::Control, Part::Dit, file)),
+                Some(files) => {
+                    return Err(ImportError::half(Part::Control, Part::Dit, &files));
+                }
                 None => manifest.vdm = None,
             },
         }
@@ -296,7 +303,7 @@ impl Origin<'_> {
         take: &mut dyn FnMut(&[f32]) -> Result<(), ImportError>,
     ) -> Result<(), ImportError> {
         match self {
-            Self::File(file) => file.read(part, key, take),
+            Self::Files(files) => files.read(part, key, take),
             Self::Begun(dit, fresh) => match fresh.get(key) {
                 Some(tensor) => take(&tensor.values),
                 None => {
@@ -309,14 +316,15 @@ impl Origin<'_> {
 }
 
 /// What a begun control branch does not copy from the transformer.
-fn begun(manifest: &Manifest, control: &Wanted, dit: &NetworkFile) -> Weights {
+fn begun(manifest: &Manifest, control: &Wanted, dit: &Holders<'_>) -> Weights {
     let config = &manifest.vdm.as_ref().expect("there is a control branch to begin").control;
     let device = Device::flex();
     // The same files make the same pack.
     device.seed(0);
     let is_copied = |key: &str| {
-        let twin = control_begins_as(key).and_then(|twin| dit.state.tensors.get(&twin));
-        twin.is_some_and(|twin| twin.shape == control.shapes[key])
+        let twin = control_begins_as(key);
+        let twin = twin.as_deref().and_then(|twin| dit.find(Part::Dit, twin));
+        twin.is_some_and(|(_, _, shape)| shape == control.shapes[key])
     };
     Weights::some_of(&config.init(&device), &CONTROL_KEYS, |key| !is_copied(key))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::Device;
 
 use super::ImportError;
-use super::survey::NetworkFile;
+use super::survey::Holders;
 use crate::checkpoint::StateDict;
 use crate::dldm;
 use crate::pack::{CONTROL, DIT, DLDM, Manifest, POLICY, VAE};
@@ -125,25 +125,24 @@ impl Wanted {
     }
 
     /// Refuses a network that is not whole.
-    pub fn check(&self, file: &NetworkFile) -> Result<(), ImportError> {
-        let state = &file.state;
-        let (part, name) = (self.part.label(), || file.name().to_owned());
+    pub fn check(&self, files: &Holders<'_>) -> Result<(), ImportError> {
+        let part = self.part.label();
         let mut missing = Vec::new();
         for (key, wanted) in &self.shapes {
-            let Some(stored) = self.part.stored(state, key) else {
+            let Some((file, stored, found)) = files.find(self.part, key) else {
                 missing.push(key.clone());
                 continue;
             };
-            let found = &state.tensors[stored].shape;
             if found != wanted {
-                let (key, found, wanted) = (stored.to_owned(), found.clone(), wanted.clone());
-                return Err(ImportError::Shape { part, file: name(), key, found, wanted });
+                let (file, key) = (file.name().to_owned(), stored.to_owned());
+                let (found, wanted) = (found.to_vec(), wanted.clone());
+                return Err(ImportError::Shape { part, file, key, found, wanted });
             }
         }
         if missing.is_empty() {
             return Ok(());
         }
         let wanted = self.shapes.len();
-        Err(ImportError::Missing { part, file: name(), keys: missing, wanted })
+        Err(ImportError::Missing { part, file: files.name(), keys: missing, wanted })
     }
 }

@@ -101,6 +101,10 @@ impl Survey {
                 self.codes = Some(RecordedCodes { source: self.relative(&name), rollouts });
                 return Ok(());
             }
+            Some(Extra::Numbers(reason)) => {
+                self.skip(path, &format!("its whole numbers are no codes of the pack: {reason}"));
+                return Ok(());
+            }
             None => {}
         }
         let state = match StateDict::of(file) {
@@ -113,7 +117,13 @@ impl Survey {
         };
         let parts: Vec<Part> =
             wanted.iter().filter(|wanted| wanted.is_in(&state)).map(|wanted| wanted.part).collect();
-        if parts.is_empty() {
+        if parts.is_empty() && manifest.planner.is_none() && is_policy(&state) {
+            self.skip(
+                path,
+                "it holds a policy and the sizes of the pack have none; a manifest.json that has \
+                 one, in the folder or given with --sizes, takes it",
+            );
+        } else if parts.is_empty() {
             let first = state.tensors.keys().next().expect("a state dict has tensors");
             self.skip(
                 path,
@@ -130,15 +140,21 @@ impl Survey {
         self.skipped.push(Left::new(&name, reason));
     }
 
-    /// The file that holds a network.
-    pub fn holder(&self, part: Part) -> Result<Option<&NetworkFile>, ImportError> {
-        let mut holders = self.networks.iter().filter(|file| file.parts.contains(&part));
-        match (holders.next(), holders.next()) {
-            (Some(first), Some(second)) => {
-                Err(both(part.label(), first.name(), second.name().to_owned()))
+    /// The files that hold a network, if any does.
+    ///
+    /// # Errors
+    /// When several files hold the same tensor of it.
+    pub fn holders(&self, wanted: &Wanted) -> Result<Option<Holders<'_>>, ImportError> {
+        let part = wanted.part;
+        let files: Vec<&NetworkFile> =
+            self.networks.iter().filter(|file| file.parts.contains(&part)).collect();
+        for key in wanted.shapes.keys() {
+            let mut holding = files.iter().filter(|file| part.stored(&file.state, key).is_some());
+            if let (Some(first), Some(second)) = (holding.next(), holding.next()) {
+                return Err(both(part.label(), first.name(), second.name().to_owned()));
             }
-            (first, _) => Ok(first),
         }
+        Ok(Some(Holders(files)).filter(|holders| !holders.0.is_empty()))
     }
 
     /// What was looked at, for people who look for what is missing.
@@ -182,9 +198,25 @@ impl Survey {
     }
 }
 
-impl NetworkFile {
-    pub fn name(&self) -> &str {
-        &self.state.file.name
+/// The files that hold a network: one, or several among which its tensors are shared out, as large
+/// models are published (`model-00001-of-00002.safetensors`).
+#[derive(Clone)]
+pub struct Holders<'a>(Vec<&'a NetworkFile>);
+
+impl Holders<'_> {
+    /// For errors.
+    pub fn name(&self) -> String {
+        let names: Vec<&str> = self.0.iter().map(|file| file.name()).collect();
+        names.join(" and ")
+    }
+
+    /// The file that holds the tensor `key`, and its name and shape there.
+    pub fn find(&self, part: Part, key: &str) -> Option<(&NetworkFile, &str, &[usize])> {
+        self.0.iter().find_map(|file| {
+            let (stored, tensor) =
+                file.state.tensors.get_key_value(part.stored(&file.state, key)?)?;
+            Some((*file, stored.as_str(), tensor.shape.as_slice()))
+        })
     }
 
     /// The numbers of a tensor that is known to be there, in parts.
@@ -194,7 +226,22 @@ impl NetworkFile {
         key: &str,
         take: &mut dyn FnMut(&[f32]) -> Result<(), ImportError>,
     ) -> Result<(), ImportError> {
-        let stored = part.stored(&self.state, key).expect("checked before anything is written");
+        let (file, stored, _) = self.find(part, key).expect("checked before anything is written");
+        file.read(stored, take)
+    }
+}
+
+impl NetworkFile {
+    pub fn name(&self) -> &str {
+        &self.state.file.name
+    }
+
+    /// The numbers of the tensor `stored`, in parts.
+    fn read(
+        &self,
+        stored: &str,
+        take: &mut dyn FnMut(&[f32]) -> Result<(), ImportError>,
+    ) -> Result<(), ImportError> {
         self.state.file.read_parts(&self.state.tensors[stored], |values| {
             if values.iter().all(|value| value.is_finite()) {
                 return take(values);
@@ -229,6 +276,11 @@ impl NetworkFile {
         }
         report
     }
+}
+
+/// Whether a file holds a policy in the layout of Cosmos, of whatever sizes.
+fn is_policy(state: &StateDict) -> bool {
+    state.tensors.keys().any(|key| key.ends_with("tok_embeddings.weight"))
 }
 
 fn both(part: &'static str, first: &str, second: String) -> ImportError {

@@ -445,7 +445,63 @@ fn predicted_codes_are_kept_with_where_they_come_from() {
     let numbers: Vec<u8> = [0, 0, 0, 1000_i64].iter().flat_map(|code| code.to_le_bytes()).collect();
     writer.tensor("only", Dtype::I64, &[4], numbers.as_slice()).unwrap();
     writer.finish().unwrap();
-    release.assert_refused("1000 is no code of a vocabulary of 1000");
+    let (report, pack) = release.imported();
+    assert!(pack.recorded_codes().unwrap().is_none());
+    let reason = "no codes of the pack: 1000 is no code of a vocabulary of 1000";
+    assert!(report.to_string().contains(reason), "{report}");
+}
+
+#[test]
+fn whole_numbers_that_are_no_codes_stop_nothing() {
+    let release = Release::new();
+    fs::write(release.from().join("codes.pt"), codes_pickle(&[1, 2, 3, 4], &[9; 4])).unwrap();
+    // Lists of three and of five where a clip has four codes.
+    fs::write(release.from().join("labels.pkl"), codes_pickle(&[1, 2, 3], &[5; 5])).unwrap();
+    let (report, pack) = release.imported();
+    assert_eq!(pack.recorded_codes().unwrap().unwrap().source, "codes.pt");
+    let [left] = &report.skipped[..] else { panic!("{:?}", report.skipped) };
+    assert_eq!(left.name, "labels.pkl");
+    assert!(left.reason.contains("3 codes are no whole clips of 4"), "{}", left.reason);
+}
+
+#[test]
+fn a_policy_that_the_sizes_do_not_have_is_told_as_one() {
+    let mut release = Release::new();
+    let policy = release.contents.policy.clone().unwrap();
+    write_torch(&release.from().join("p.pt"), Dtype::F16, &[&policy], &[]);
+    release.manifest.planner = None;
+    let (report, _) = release.imported();
+    let [left] = &report.skipped[..] else { panic!("{:?}", report.skipped) };
+    assert_eq!(left.name, "p.pt");
+    assert!(left.reason.contains("it holds a policy"), "{}", left.reason);
+    assert!(left.reason.contains("--sizes"), "{}", left.reason);
+}
+
+#[test]
+fn a_network_shared_out_among_files_is_put_together() {
+    let release = Release::new();
+    let (_, whole) = release.imported();
+    fs::remove_dir_all(release.to()).unwrap();
+    let PackContents { dit, control, .. } = &release.contents;
+    let tensors: Vec<_> = [dit, control].into_iter().flatten().flat_map(|w| w.iter()).collect();
+    fs::remove_file(release.from().join("b.pth")).unwrap();
+    let shard = |i: usize| release.from().join(format!("model-0000{i}-of-00002.safetensors"));
+    for i in [1, 2] {
+        let mut weights = Weights::default();
+        for (key, tensor) in tensors.iter().skip(i - 1).step_by(2) {
+            weights.insert(*key, tensor.shape.clone(), tensor.values.clone());
+        }
+        fs::write(shard(i), weights.to_safetensors(Precision::F16).unwrap()).unwrap();
+    }
+    let (report, pack) = release.imported();
+    assert!(!report.control_begun && !report.without_vdm);
+    assert_eq!(report.files.iter().filter(|file| file.holds.len() == 2).count(), 2);
+    assert_eq!(pack.manifest.files, whole.manifest.files);
+    fs::remove_dir_all(release.to()).unwrap();
+    fs::remove_file(shard(2)).unwrap();
+    release.assert_refused("model-00001-of-00002.safetensors lacks");
+    fs::copy(shard(1), shard(2)).unwrap();
+    release.assert_refused("leave only one of them");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Bringing any picture to the size the model sees.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use image::imageops::{self, FilterType};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,24 @@ impl FrameSize {
 impl fmt::Display for FrameSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}x{} pixels", self.width, self.height)
+    }
+}
+
+impl FrameSize {
+    /// A size as people write it, `832x480`: width first, both within some bounds.
+    ///
+    /// # Errors
+    /// Says in a sentence how to write it.
+    pub fn parse_within(text: &str, bounds: RangeInclusive<u32>) -> Result<Self, String> {
+        let parsed = text.split_once('x').and_then(|(width, height)| {
+            Some(Self { width: width.parse().ok()?, height: height.parse().ok()? })
+        });
+        parsed
+            .filter(|size| bounds.contains(&size.width) && bounds.contains(&size.height))
+            .ok_or_else(|| {
+                let (least, most) = (bounds.start(), bounds.end());
+                format!("'{text}' is no size; write WIDTHxHEIGHT, each {least} to {most}")
+            })
     }
 }
 

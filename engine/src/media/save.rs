@@ -1,7 +1,7 @@
 //! Writing pictures and videos, each file whole or not at all.
 
 use std::fs::{self, File};
-use std::io::{Cursor, Write as _};
+use std::io::{self, Cursor, Write as _};
 use std::path::Path;
 
 use image::codecs::gif::{GifEncoder, Repeat};
@@ -21,17 +21,30 @@ const GIF_SPEED: i32 = 10;
 /// # Errors
 /// Fails when the folder cannot be made or the file not be written.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), MediaError> {
+    atomic(path, |file| file.write_all(bytes))
+}
+
+/// Copies a file of any size in the same way.
+///
+/// # Errors
+/// As [`write_atomic`], and when the file cannot be read.
+pub fn copy_atomic(from: &Path, to: &Path) -> Result<(), MediaError> {
+    atomic(to, |file| io::copy(&mut File::open(from)?, file).map(drop))
+}
+
+/// Has a file written beside its place and moves it there.
+fn atomic(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), MediaError> {
     let failed = |source| MediaError::Write { path: path.to_owned(), source };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(failed)?;
-    let name = path.file_name().ok_or_else(|| failed(std::io::ErrorKind::InvalidInput.into()))?;
+    let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
     let mut beside = std::ffi::OsString::from(".");
     beside.push(name);
     beside.push(format!(".{}.part", std::process::id()));
     let beside = folder.join(beside);
     let written = File::create(&beside)
         .and_then(|mut file| {
-            file.write_all(bytes)?;
+            write(&mut file)?;
             file.sync_all()
         })
         .and_then(|()| fs::rename(&beside, path));

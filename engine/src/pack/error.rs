@@ -32,6 +32,11 @@ pub enum PackError {
     Weights { file: &'static str, source: WeightsError },
     #[error("{file} of the pack cannot be understood: {source}")]
     Json { file: &'static str, source: serde_json::Error },
+    #[error(
+        "{} is the pack that the policy was trained for and stays as it is: write the new one into another folder",
+        folder.display()
+    )]
+    Itself { folder: PathBuf },
     #[error("the recorded codes {name:?} cannot be played: {reason}")]
     Codes { name: String, reason: String },
     #[error(transparent)]

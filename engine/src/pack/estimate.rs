@@ -10,6 +10,7 @@ use burn::tensor::Device;
 
 use super::{Manifest, Scale};
 use crate::dldm::{COLOUR_EDGE, DldmConfig};
+use crate::gpu::Chosen;
 use crate::media::FrameSize;
 use crate::memory::{self, human};
 use crate::vdm::schedule::Beginning;
@@ -22,6 +23,10 @@ const NUMBER: usize = size_of::<f32>();
 /// Inside the dLDM's widest residual block: input and sum, three frames stacked under a kernel, the
 /// same once more as the convolution wants it, what comes out, and a norm on the way.
 const DLDM_TENSORS: usize = 10;
+
+/// Of them, those that a kernel sees at a time, stacked in one tensor: three, here and in the video
+/// autoencoder.
+const STACKED_FRAMES: usize = 3;
 
 /// While colours are picked from the first frame: the scores of every colour for every place of a
 /// step, and what the softmax makes of them.
@@ -64,7 +69,7 @@ const PROGRAM: u64 = 150_000_000;
 /// Code that is paged in while computing, stacks of threads, and what the allocator keeps back.
 const OVERHEAD: u64 = 30_000_000;
 
-/// What is to be computed, as far as memory goes.
+/// What is to be computed and on what, as far as memory goes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Job {
     /// Clips that are kept.
@@ -74,10 +79,39 @@ pub struct Job {
     pub scale: Scale,
     /// Whether clips are decoded while they are sampled.
     pub previews: bool,
-    /// Whether attention holds its scores, some at a time ([`crate::gpu::Chosen::holds_scores`]).
+    /// Whether attention holds its scores, some at a time ([`Chosen::holds_scores`]).
     pub holds_scores: bool,
     /// Those of transformer and control branch.
     pub numbers: Numbers,
+    /// No tensor may be larger, bytes ([`Chosen::largest_tensor`]).
+    pub largest_tensor: Option<u64>,
+}
+
+impl Default for Job {
+    /// One clip, refined at its full size, on the processor in single precision.
+    fn default() -> Self {
+        Self {
+            clips: 1,
+            refined: true,
+            scale: Scale::default(),
+            previews: false,
+            holds_scores: false,
+            numbers: Numbers::default(),
+            largest_tensor: None,
+        }
+    }
+}
+
+impl Job {
+    /// One clip, refined at its full size, on this device.
+    pub fn on(chosen: &Chosen) -> Self {
+        Self {
+            holds_scores: chosen.holds_scores(),
+            numbers: chosen.numbers,
+            largest_tensor: chosen.largest_tensor,
+            ..Self::default()
+        }
+    }
 }
 
 /// Which weights are in memory at a time.
@@ -98,6 +132,8 @@ pub struct StageMemory {
     pub name: &'static str,
     /// Bytes.
     pub working: u64,
+    /// Of them, the largest tensor, bytes.
+    pub largest_tensor: u64,
     /// Whether transformer and control branch are in memory even when they are released elsewhere.
     samples: bool,
 }
@@ -116,23 +152,30 @@ pub struct Estimate {
     pub stages: Vec<StageMemory>,
 }
 
-/// A job that cannot be done in the memory there is; a sentence for people.
+/// A job that cannot be done with the memory there is; a sentence for people.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error(
-    "about {} of memory are needed ({stage}: {} of weights and {} to work with) and {} are there; {advice}",
-    human(*.needed), human(*.weights), human(*.working), human(*.limit)
-)]
+#[error("{stage} needs {lack}; {advice}")]
 pub struct TooLarge {
-    pub needed: u64,
-    pub limit: u64,
     /// The stage that needs most.
     pub stage: &'static str,
-    pub weights: u64,
-    pub working: u64,
+    pub lack: Lack,
     /// Refined video that would fit.
     pub smaller: Option<Smaller>,
     /// What would fit, in words.
     pub advice: String,
+}
+
+/// What there is too little of, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Lack {
+    #[error("about {} of memory and {} are there", human(*.needed), human(*.limit))]
+    Memory { needed: u64, limit: u64 },
+    /// The device's largest buffer is below what has to be in one piece.
+    #[error(
+        "a tensor of {} and the device takes none above {}",
+        human(*.needed), human(*.limit)
+    )]
+    Tensor { needed: u64, limit: u64 },
 }
 
 /// Refined video of a smaller size, and about what it needs, bytes.
@@ -162,19 +205,19 @@ impl Estimate {
         }
         let sizes = Sizes { manifest, job };
         let mut stages = vec![
-            StageMemory::new("loading", LOADING_TENSORS * light.largest as usize),
+            StageMemory::new("loading", Working::to_load(light)),
             StageMemory::new("predicting codes", sizes.policy()),
             StageMemory::new("coarse video", sizes.coarse()),
         ];
         if let Some(vdm) = vdm {
             let decoding = sizes.decode(&vdm.vae);
-            let sampling = if job.previews { decoding } else { 0 };
-            let sampling = sampling.max(sizes.denoise(vdm));
-            let loading = LOADING_TENSORS * diffusion.largest as usize;
+            let denoising = sizes.denoise(vdm);
+            let sampling = if job.previews { denoising.or(decoding) } else { denoising };
+            let loading = Working::to_load(diffusion);
             // What sampling begins with is decoded, to see what the autoencoder loses of it.
             let encoding = match vdm.beginning {
                 Beginning::Noise => sizes.encode(&vdm.vae),
-                Beginning::Coarse => sizes.encode(&vdm.vae).max(decoding),
+                Beginning::Coarse => sizes.encode(&vdm.vae).or(decoding),
             };
             stages.extend([
                 StageMemory::new("encoding", encoding),
@@ -192,9 +235,8 @@ impl Estimate {
         }
     }
 
-    /// What the stage of that name needs beside weights, bytes.
-    pub fn working(&self, name: &str) -> Option<u64> {
-        self.stages.iter().find(|stage| stage.name == name).map(|stage| stage.working)
+    pub fn stage(&self, name: &str) -> Option<&StageMemory> {
+        self.stages.iter().find(|stage| stage.name == name)
     }
 
     /// Weights in memory during a stage.
@@ -232,59 +274,78 @@ impl Estimate {
             true => &[Residence::Kept, Residence::Released],
             false => &[Residence::CoarseOnly],
         };
-        let fits = |way: &&Residence| limit.is_none_or(|limit| estimate.peak(**way) <= limit);
-        if let Some(residence) = ways.iter().find(fits) {
+        let lacks = |way: Residence| estimate.lack(way, job.largest_tensor, limit);
+        if let Some(residence) = ways.iter().find(|way| lacks(**way).is_none()) {
             return Ok((estimate, *residence));
         }
-        let least = *ways.last().expect("there is a way");
-        let stage = estimate.largest(least);
-        let coarse = Self::of(manifest, Job { refined: false, ..job }).peak(Residence::CoarseOnly);
-        let limit = limit.expect("all fits where there is no limit");
-        let refined = least != Residence::CoarseOnly;
-        let smaller = refined.then(|| Self::smaller(manifest, job, limit)).flatten();
-        let alone =
-            format!("coarse video alone (rollout --coarse-only) needs about {}", human(coarse));
-        let advice = match smaller {
-            _ if !refined => "allow it more memory or take a pack of smaller networks".to_owned(),
-            _ if coarse > limit => format!("even {alone}"),
-            None => alone,
-            Some(Smaller { scale, size, needed }) => {
+        let (stage, lack) = lacks(*ways.last().expect("there is a way")).expect("no way fits");
+        let coarse = Self::of(manifest, Job { refined: false, ..job });
+        let needed = human(coarse.peak(Residence::CoarseOnly));
+        let alone = format!("coarse video alone (rollout --coarse-only) needs about {needed}");
+        let smaller = job.refined.then(|| Self::smaller(manifest, job, limit)).flatten();
+        let advice = match (smaller, lack) {
+            (Some(Smaller { scale, size, needed }), _) => {
                 let needed = human(needed);
                 format!("--scale {scale}, refined video of {size}, needs about {needed}; {alone}")
             }
+            _ if job.refined
+                && coarse.lack(Residence::CoarseOnly, job.largest_tensor, limit).is_none() =>
+            {
+                alone
+            }
+            (None, Lack::Tensor { .. }) => {
+                "--device cpu has no such bound, and a pack of smaller networks needs less".into()
+            }
+            _ if job.refined => format!("even {alone}"),
+            _ => "allow it more memory or take a pack of smaller networks".into(),
         };
-        Err(TooLarge {
-            needed: estimate.peak(least),
-            limit,
-            stage: stage.name,
-            weights: estimate.weights(stage, least),
-            working: stage.working,
-            smaller,
-            advice,
-        })
+        Err(TooLarge { stage, lack, smaller, advice })
+    }
+
+    /// What there is too little of, and at which stage.
+    fn lack(
+        &self,
+        residence: Residence,
+        largest_tensor: Option<u64>,
+        limit: Option<u64>,
+    ) -> Option<(&'static str, Lack)> {
+        let widest = self.stages.iter().max_by_key(|stage| stage.largest_tensor)?;
+        let needed = widest.largest_tensor;
+        if let Some(limit) = largest_tensor.filter(|limit| needed > *limit) {
+            return Some((widest.name, Lack::Tensor { needed, limit }));
+        }
+        let stage = self.largest(residence);
+        let needed = self.during(stage, residence);
+        let limit = limit.filter(|limit| needed > *limit)?;
+        Some((stage.name, Lack::Memory { needed, limit }))
     }
 
     /// The largest refined video below the present size that fits.
-    fn smaller(manifest: &Manifest, job: Job, limit: u64) -> Option<Smaller> {
+    fn smaller(manifest: &Manifest, job: Job, limit: Option<u64>) -> Option<Smaller> {
         Scale::SMALLER.into_iter().find_map(|scale| {
             let size = manifest.refined_size(scale);
-            let needed = Self::of(manifest, Job { scale, ..job }).peak(Residence::Released);
+            let estimate = Self::of(manifest, Job { scale, ..job });
             let smaller = pixels(size) < pixels(manifest.refined_size(job.scale));
-            (smaller && needed <= limit).then_some(Smaller { scale, size, needed })
+            let lack = estimate.lack(Residence::Released, job.largest_tensor, limit);
+            let needed = estimate.peak(Residence::Released);
+            (smaller && lack.is_none()).then_some(Smaller { scale, size, needed })
         })
     }
 
     /// A line for every stage.
     pub fn table(&self, residence: Residence) -> String {
-        let mut table =
-            format!("  {:<20}{:>10}{:>10}{:>10}\n", "stage", "weights", "working", "in all");
+        let mut table = format!(
+            "  {:<20}{:>10}{:>10}{:>10}{:>16}\n",
+            "stage", "weights", "working", "in all", "largest tensor"
+        );
         for stage in &self.stages {
             table += &format!(
-                "  {:<20}{:>10}{:>10}{:>10}\n",
+                "  {:<20}{:>10}{:>10}{:>10}{:>16}\n",
                 stage.name,
                 human(self.weights(stage, residence)),
                 human(stage.working),
                 human(self.during(stage, residence)),
+                human(stage.largest_tensor),
             );
         }
         table
@@ -292,8 +353,29 @@ impl Estimate {
 }
 
 impl StageMemory {
-    fn new(name: &'static str, bytes: usize) -> Self {
-        Self { name, working: bytes as u64, samples: false }
+    fn new(name: &'static str, Working { all, largest }: Working) -> Self {
+        Self { name, working: all as u64, largest_tensor: largest as u64, samples: false }
+    }
+}
+
+/// What a stage works with, bytes.
+#[derive(Debug, Clone, Copy)]
+struct Working {
+    /// All that lives at one time.
+    all: usize,
+    /// The largest tensor of it.
+    largest: usize,
+}
+
+impl Working {
+    fn to_load(weights: Weights) -> Self {
+        let largest = weights.largest as usize;
+        Self { all: LOADING_TENSORS * largest, largest }
+    }
+
+    /// One of two, after the other.
+    fn or(self, other: Self) -> Self {
+        Self { all: self.all.max(other.all), largest: self.largest.max(other.largest) }
     }
 }
 
@@ -358,30 +440,39 @@ impl Sizes<'_> {
 
     /// Keys and values of every layer, twice while they are extended, and the first frame's
     /// features.
-    fn policy(&self) -> usize {
-        let cache = self.manifest.planner.as_ref().map_or(0, |planner| {
+    fn policy(&self) -> Working {
+        let cached = self.manifest.planner.as_ref().map_or((0, 0), |planner| {
             let policy = &planner.policy;
-            2 * 2 * policy.layers * policy.kv_heads * policy.head_dim * policy.max_tokens * NUMBER
+            let one = policy.kv_heads * policy.head_dim * policy.max_tokens * NUMBER;
+            (2 * 2 * policy.layers * one, one)
         });
-        cache + DLDM_TENSORS * self.features(1)
+        let features = self.features(1);
+        Working {
+            all: cached.0 + DLDM_TENSORS * features,
+            largest: cached.1.max(STACKED_FRAMES * features),
+        }
     }
 
-    fn coarse(&self) -> usize {
+    fn coarse(&self) -> Working {
         let steps = 1 + self.manifest.steps_per_clip();
-        let features = DLDM_TENSORS * self.features(steps);
-        let picking = match self.manifest.dldm.covers_first_frame {
+        let features = self.features(steps);
+        let shares = match self.manifest.dldm.covers_first_frame {
             true => {
                 let colours = pixels(self.manifest.coarse_size) / COLOUR_EDGE.pow(2);
-                PICKING_TENSORS * steps * colours.pow(2) * NUMBER
+                steps * colours.pow(2) * NUMBER
             }
             false => 0,
         };
-        features.max(picking) + VIDEOS * self.video(self.manifest.coarse_size)
+        let video = self.video(self.manifest.coarse_size);
+        Working {
+            all: (DLDM_TENSORS * features).max(PICKING_TENSORS * shares) + VIDEOS * video,
+            largest: (STACKED_FRAMES * features).max(shares).max(video),
+        }
     }
 
     /// One chunk of `frames` frames through the finest level of the video autoencoder, and what its
     /// convolutions remember, `blocks` residual blocks of two a level.
-    fn chunk(&self, vae: &VideoVaeConfig, frames: usize, blocks: usize) -> usize {
+    fn chunk(&self, vae: &VideoVaeConfig, frames: usize, blocks: usize) -> Working {
         let FrameSize { height, width } = self.refined_size();
         let (rows, [height, width]) = vae.rows_at_finest(height as usize, width as usize);
         let row = frames * vae.dim * vae.dim_mult[0] * width;
@@ -390,24 +481,35 @@ impl Sizes<'_> {
         let past = levels.map(|(level, mult)| {
             VAE_PAST * 2 * blocks * vae.dim * mult * ((height * width) >> (2 * level))
         });
-        (VAE_TENSORS * row * rows + whole + past.sum::<usize>()) * NUMBER
+        Working {
+            all: (VAE_TENSORS * row * rows + whole + past.sum::<usize>()) * NUMBER,
+            largest: row * height.max(STACKED_FRAMES * rows) * NUMBER,
+        }
     }
 
-    fn encode(&self, vae: &VideoVaeConfig) -> usize {
+    fn encode(&self, vae: &VideoVaeConfig) -> Working {
+        let video = self.video(self.refined_size());
         let chunk = self.chunk(vae, vae.temporal_window.min(self.frames()), vae.num_res_blocks);
-        chunk + VIDEOS * self.video(self.refined_size())
+        Working { all: chunk.all + VIDEOS * video, largest: chunk.largest.max(video) }
     }
 
     /// A latent step at a time; at the end the frames are put together.
-    fn decode(&self, vae: &VideoVaeConfig) -> usize {
+    fn decode(&self, vae: &VideoVaeConfig) -> Working {
         let video = self.video(self.refined_size());
-        let chunk = self.chunk(vae, vae.temporal_compression(), vae.num_res_blocks + 1);
-        let videos = VIDEOS + if vae.linear_path { LINEAR_PATH_VIDEOS } else { 0 };
-        (chunk + video).max(videos * video)
+        let step = vae.temporal_compression().min(self.frames());
+        let chunk = self.chunk(vae, step, vae.num_res_blocks + 1);
+        let mut whole = Working { all: VIDEOS * video, largest: video };
+        if vae.linear_path {
+            // It gives the first frame, too, as many as a latent step has.
+            let frames = vae.latent_steps(self.frames()) * vae.temporal_compression();
+            whole.all += LINEAR_PATH_VIDEOS * video;
+            whole.largest = video / self.frames() * frames;
+        }
+        Working { all: chunk.all + video, largest: chunk.largest }.or(whole)
     }
 
     /// One evaluation of transformer and control branch. Guidance runs a second one after it.
-    fn denoise(&self, vdm: &VdmConfig) -> usize {
+    fn denoise(&self, vdm: &VdmConfig) -> Working {
         let (vae, dit) = (&vdm.vae, &vdm.dit);
         let side = vae.spatial_compression() * dit.patch;
         let steps = vae.latent_steps(self.frames());
@@ -419,7 +521,8 @@ impl Sizes<'_> {
         let hidden = (all as f64 * dit.mlp_ratio) as usize;
         let held = hidden.min(MAX_HIDDEN * NUMBER);
         let joined = if held < hidden { all } else { 0 };
-        let attention = around(ATTENTION_TENSORS) + self.scores(dit.num_heads, tokens);
+        let scores = self.scores(dit.num_heads, tokens);
+        let attention = around(ATTENTION_TENSORS) + 2 * scores;
         // Before and behind the activation, and inside it; the results of slices, and joined.
         let feed_forward = around(FEED_FORWARD_TENSORS) + in_layers(3 * held + joined);
         let whole = self.whole_weight(dit);
@@ -427,7 +530,10 @@ impl Sizes<'_> {
         let hint = (vdm.control.hint_channels + 1) * dit.patch.pow(2) * tokens * NUMBER;
         let control = vdm.control.num_blocks * all;
         let coarse = self.video(self.manifest.coarse_size);
-        control + coarse + whole + attention.max(feed_forward).max(2 * hint)
+        Working {
+            all: control + coarse + whole + attention.max(feed_forward).max(2 * hint),
+            largest: all.max(scores).max(in_layers(held)).max(hint),
+        }
     }
 
     /// The largest weight made whole again out of 8 bits.
@@ -437,12 +543,13 @@ impl Sizes<'_> {
         if eight_bit { dit.model_channels * hidden * precision.bytes() } else { 0 }
     }
 
-    /// The scores of attention before and behind the softmax.
+    /// The scores of attention, which are held before and behind the softmax.
     fn scores(&self, heads: usize, tokens: usize) -> usize {
         if !self.job.holds_scores {
             return 0;
         }
-        2 * (heads * tokens * tokens).min(MAX_SCORES) * self.job.numbers.precision.bytes()
+        heads.saturating_mul(tokens).saturating_mul(tokens).min(MAX_SCORES)
+            * self.job.numbers.precision.bytes()
     }
 }
 
@@ -454,9 +561,7 @@ mod tests {
     const GB: u64 = 1_000_000_000;
 
     fn job(refined: bool) -> Job {
-        let numbers = Numbers::default();
-        let scale = Scale::default();
-        Job { clips: 7, refined, scale, previews: false, holds_scores: false, numbers }
+        Job { clips: 7, refined, ..Job::default() }
     }
 
     #[test]
@@ -487,7 +592,7 @@ mod tests {
         // 9 bits each; embeddings, norms and narrow layers are a thousandth.
         assert!(quantised.diffusion < single.diffusion * 10 / 32, "{}", quantised.diffusion);
         assert!(quantised.diffusion >= single.diffusion * 9 / 32, "{}", quantised.diffusion);
-        let denoising = |estimate: &Estimate| estimate.working("denoising").unwrap();
+        let denoising = |estimate: &Estimate| estimate.stage("denoising").unwrap().working;
         // All that is around attention but the stream and its norm.
         let tokens = 24 * (480 / 16) * (832 / 16);
         let halved = (ATTENTION_TENSORS - SINGLE_TENSORS) * tokens * 2048 * NUMBER / 2;
@@ -507,7 +612,7 @@ mod tests {
         assert_eq!(plan(job(true), Some(kept + GB)).unwrap().1, Residence::Kept);
         assert_eq!(plan(job(true), Some(released + GB / 4)).unwrap().1, Residence::Released);
         let error = plan(job(true), Some(8 * GB)).unwrap_err();
-        assert!(error.needed > error.limit && error.limit == 8 * GB);
+        assert!(matches!(error.lack, Lack::Memory { needed, limit } if needed > limit));
         assert!(error.to_string().contains("8.0 GB are there"), "{error}");
         assert!(error.to_string().contains("--coarse-only"), "{error}");
         assert_eq!(error.smaller, None, "weights alone take more");
@@ -539,10 +644,33 @@ mod tests {
     }
 
     #[test]
+    fn what_a_device_cannot_hold_in_one_piece_is_refused() {
+        let whole = Manifest::videoworld2();
+        let refused = |manifest: &Manifest, largest_tensor| {
+            let job = Job { largest_tensor: Some(largest_tensor), ..job(true) };
+            Estimate::plan(manifest, job, None).map(drop)
+        };
+        // Three frames of 128 channels stacked at the dLDM's finest level, in 24 steps.
+        let needed = 24 * 3 * 128 * (480 / 4) * (832 / 4) * 4;
+        let error = refused(&whole, needed - 1).unwrap_err();
+        assert_eq!(error.stage, "coarse video");
+        assert_eq!(error.lack, Lack::Tensor { needed, limit: needed - 1 });
+        assert!(error.smaller.is_none() && error.to_string().contains("--device cpu"), "{error}");
+        assert_eq!(refused(&whole, needed), Ok(()));
+        // Of a short clip it is four frames of 96 channels at the autoencoder's finest level.
+        let short = whole.at(17, whole.frame_size).unwrap();
+        let needed = 4 * 96 * 480 * 832 * 4;
+        let error = refused(&short, needed - 1).unwrap_err();
+        assert_eq!(error.lack, Lack::Tensor { needed, limit: needed - 1 });
+        let scale = error.smaller.as_ref().expect("smaller frames fit").scale;
+        assert!(error.to_string().contains(&format!("--scale {scale}")), "{error}");
+    }
+
+    #[test]
     fn scores_that_are_held_are_counted() {
         let denoising = |holds_scores| {
             let job = Job { holds_scores, ..job(true) };
-            Estimate::of(&Manifest::videoworld2(), job).working("denoising").unwrap()
+            Estimate::of(&Manifest::videoworld2(), job).stage("denoising").unwrap().working
         };
         assert_eq!(denoising(true) - denoising(false), (2 * MAX_SCORES * NUMBER) as u64);
     }

@@ -6,16 +6,20 @@ use std::path::Path;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::{CODES, CONTROL, DIT, DLDM, NEGATIVE, POLICY, PackError, REFERENCE, Scale, VAE};
+use super::{PackError, Scale};
 use crate::craft::{Episode, Split, Task};
 use crate::dldm::DldmConfig;
 use crate::media::FrameSize;
-use crate::policy::PlannerConfig;
+use crate::policy::{PlannerConfig, PolicyConfig};
 use crate::vdm::VdmConfig;
 use crate::weights::Numbers;
 
 /// The format this program writes; it reads this one and everything older.
 pub const FORMAT: u32 = 1;
+
+/// The most codes that a small policy holds: the room its training needs grows with their square.
+/// The release's clips have 92.
+const SMALL_POLICY_CODES: usize = 2048;
 
 /// What a pack says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -177,79 +181,22 @@ impl Manifest {
         self.steps_per_clip() * self.dldm.num_queries
     }
 
-    /// Refuses sizes that no network can have, so that a foreign manifest cannot bring the program
-    /// down later.
-    pub(crate) fn check(&self) -> Result<(), PackError> {
-        let must = |holds: bool, what: &str| {
-            if holds { Ok(()) } else { Err(PackError::Sizes(what.to_owned())) }
-        };
-        let known = [DLDM, VAE, DIT, CONTROL, NEGATIVE, POLICY, REFERENCE, CODES];
-        if let Some(unknown) = self.files.keys().find(|f| !known.contains(&f.as_str())) {
-            return Err(PackError::UnknownFile(unknown.clone()));
+    /// Height and width of the dLDM's features.
+    pub(super) fn feature_size(&self) -> [usize; 2] {
+        let FrameSize { height, width } = self.coarse_size;
+        [height, width].map(|side| side as usize / self.dldm.spatial_compression)
+    }
+
+    /// A policy for this pack's codes, as deep and wide as the embedded pack's, for rollouts of
+    /// `clips` clips, or of fewer where these have more than 2048 codes.
+    pub fn small_planner(&self, clips: usize) -> PlannerConfig {
+        let clips = clips.min(SMALL_POLICY_CODES / self.codes_per_clip()).max(1);
+        let grid = [clips, self.steps_per_clip(), self.dldm.num_queries];
+        PlannerConfig {
+            policy: PolicyConfig::small(self.dldm.vocabulary(), grid),
+            feature_channels: self.dldm.feature_channels(),
+            feature_size: self.feature_size(),
+            tasks: Task::ALL.len(),
         }
-        must(self.fps > 0.0, "the frame rate must be above zero")?;
-        must(!self.tasks.is_empty(), "there is no task")?;
-        must(self.tasks.iter().all(|t| t.clips > 0), "a task has no clips")?;
-        must(self.dldm.num_queries > 0 && self.dldm.patch_size > 0, "the dLDM has no codes")?;
-        must(
-            self.frames_per_clip > 1
-                && (self.frames_per_clip - 1).is_multiple_of(self.dldm.patch_size),
-            "frames_per_clip must be one more than a multiple of the dLDM's patch size",
-        )?;
-        let vocabulary: Option<usize> =
-            self.dldm.levels.iter().try_fold(1_usize, |product, l| product.checked_mul(*l));
-        must(
-            vocabulary.is_some_and(|v| v > 0 && v <= 1 << 16),
-            "the vocabulary must have 1 to 65536 codes",
-        )?;
-        let divides = |size: FrameSize, by: usize| {
-            by > 0
-                && (size.height as usize).is_multiple_of(by)
-                && (size.width as usize).is_multiple_of(by)
-        };
-        let nonzero = |size: FrameSize| size.height > 0 && size.width > 0;
-        must(nonzero(self.frame_size) && nonzero(self.coarse_size), "a frame has no pixels")?;
-        must(
-            divides(self.coarse_size, self.dldm.spatial_compression),
-            "coarse_size must be a multiple of the dLDM's compression",
-        )?;
-        if let Some(vdm) = &self.vdm {
-            must(!vdm.vae.dim_mult.is_empty(), "the video VAE has no levels")?;
-            must(
-                divides(self.frame_size, vdm.vae.spatial_compression() * vdm.dit.patch),
-                "frame_size must be a multiple of the video VAE's compression and the patch",
-            )?;
-            must(
-                (self.frames_per_clip - 1).is_multiple_of(vdm.vae.temporal_compression()),
-                "frames_per_clip must be one more than a multiple of the video VAE's compression",
-            )?;
-            must(
-                vdm.dit.crossattn_emb_channels == self.dldm.connector_channels,
-                "the connector and the diffusion model disagree about the width of a token",
-            )?;
-            must(
-                vdm.dit.context_tokens >= self.codes_per_clip(),
-                "the diffusion model has fewer context tokens than a clip has codes",
-            )?;
-        }
-        if let Some(planner) = &self.planner {
-            let compression = self.dldm.spatial_compression;
-            let size = [self.coarse_size.height, self.coarse_size.width];
-            must(
-                planner.feature_size == size.map(|s| s as usize / compression)
-                    && planner.feature_channels == self.dldm.feature_channels(),
-                "the policy and the dLDM disagree about the first frame's features",
-            )?;
-            must(
-                Some(planner.policy.vocabulary) == vocabulary,
-                "the policy and the dLDM disagree about the vocabulary",
-            )?;
-            must(planner.tasks == Task::ALL.len(), "the policy knows another set of tasks")?;
-            must(
-                planner.policy.max_tokens > self.codes_per_clip(),
-                "the policy cannot hold the codes of one clip",
-            )?;
-        }
-        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! `manifest.json` says what the system is and holds the hash of every other file; the weights are
 //! safetensors in half precision under the reference's keys. One pack is embedded in the program.
 
+mod check;
 mod codes;
 mod error;
 mod estimate;
@@ -36,6 +37,7 @@ pub use write::{PackContents, hex};
 use crate::atlas::ReferenceSet;
 use crate::checkpoint::{Source, StateDict};
 use crate::gpu::Chosen;
+use crate::media::{copy_atomic, write_atomic};
 use crate::weights::Numbers;
 
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -47,6 +49,9 @@ pub(crate) const NEGATIVE: &str = "negative.safetensors";
 pub(crate) const POLICY: &str = "policy.safetensors";
 const REFERENCE: &str = "reference.json";
 pub(crate) const CODES: &str = "codes.json";
+
+/// All that a pack may have beside its manifest.
+const FILES: [&str; 8] = [DLDM, VAE, DIT, CONTROL, NEGATIVE, POLICY, REFERENCE, CODES];
 
 /// How much of a file is read at a time to hash it.
 const HASH_BYTES: usize = 1 << 20;
@@ -141,6 +146,14 @@ impl Pack {
         Networks::load(self, device, Residence::Kept, Numbers::default())
     }
 
+    /// The same without the video diffusion model.
+    ///
+    /// # Errors
+    /// As [`Pack::load`].
+    pub fn load_coarse(&self, device: &Device) -> Result<Networks, PackError> {
+        Networks::load(self, device, Residence::CoarseOnly, Numbers::default())
+    }
+
     /// The same with some weights left out, on a device and in the numbers that were chosen.
     ///
     /// # Errors
@@ -228,6 +241,16 @@ impl Files {
                 Ok(Cow::Owned(bytes.map_err(|error| self.unread(file, error))?))
             }
         }
+    }
+
+    /// Copies a file, byte for byte.
+    fn copy(&self, file: &str, folder: &Path) -> Result<(), PackError> {
+        let to = folder.join(file);
+        match self {
+            Self::Embedded => write_atomic(&to, &self.read(file)?)?,
+            Self::Folder(own) => copy_atomic(&own.join(file), &to)?,
+        }
+        Ok(())
     }
 
     fn unread(&self, file: &str, source: io::Error) -> PackError {

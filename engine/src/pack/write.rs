@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::{
-    CONTROL, DIT, DLDM, FileFacts, MANIFEST, Manifest, NEGATIVE, NEGATIVE_KEY, POLICY, Pack,
-    PackError, REFERENCE, VAE, sha256,
+    CONTROL, DIT, DLDM, FILES, FileFacts, Files, MANIFEST, Manifest, NEGATIVE, NEGATIVE_KEY,
+    POLICY, Pack, PackError, REFERENCE, VAE, sha256,
 };
 use crate::atlas::ReferenceSet;
 use crate::checkpoint::Source;
@@ -67,6 +67,36 @@ impl Pack {
         }
         let names: Vec<&'static str> = files.keys().copied().collect();
         Self::seal(folder, manifest, &names, &mut |_, _, _| ControlFlow::Continue(()))?;
+        Self::open(folder)
+    }
+
+    /// Writes a pack folder with this pack's files, byte for byte, and a policy in place of any it
+    /// had, and returns it opened. `manifest` is this pack's with the policy's sizes.
+    ///
+    /// # Errors
+    /// Fails when `folder` is this pack's own, when the policy does not fit the pack, and when a
+    /// file cannot be copied or written.
+    pub fn with_policy(
+        &self,
+        folder: &Path,
+        manifest: Manifest,
+        policy: &Weights,
+    ) -> Result<Self, PackError> {
+        if let Files::Folder(own) = &self.files
+            && let (Ok(own), Ok(other)) = (own.canonicalize(), folder.canonicalize())
+            && own == other
+        {
+            return Err(PackError::Itself { folder: folder.to_owned() });
+        }
+        manifest.check()?;
+        let kept = FILES.into_iter().filter(|file| *file != POLICY && self.has(file));
+        let mut files: Vec<&'static str> = kept.collect();
+        for file in &files {
+            self.files.copy(file, folder)?;
+        }
+        write_atomic(&folder.join(POLICY), &half(POLICY, policy)?)?;
+        files.push(POLICY);
+        Self::seal(folder, manifest, &files, &mut |_, _, _| ControlFlow::Continue(()))?;
         Self::open(folder)
     }
 

@@ -88,13 +88,18 @@ impl PolicyConfig {
         }
     }
 
-    /// The small pack's: the layout of the 5B variant over a grid of 7 clips, 4 steps a clip and
-    /// 4 codes a step, behind one begin token.
+    /// The small pack's: 7 clips, 4 steps a clip and 4 codes a step.
     pub fn craft_mini() -> Self {
-        let grid = Grid { shape: [7, 4, 4], begin: true, pad_to_multiple_of: 1 };
+        Self::small(1000, [7, 4, 4])
+    }
+
+    /// The layout of the 5B variant, small enough to be trained by anyone, over a grid of clips,
+    /// steps a clip and codes a step, behind one begin token.
+    pub fn small(vocabulary: usize, shape: [usize; 3]) -> Self {
+        let grid = Grid { shape, begin: true, pad_to_multiple_of: 1 };
         Self {
-            vocabulary: 1000,
-            embeddings: 1001,
+            vocabulary,
+            embeddings: vocabulary + 1,
             layers: 6,
             dim: 192,
             heads: 6,

@@ -37,6 +37,11 @@ impl PlannerConfig {
         self.policy.max_tokens - 1
     }
 
+    /// Tokens that the policy sees beside its codes: one a feature of the first frame, and the task.
+    pub fn context_tokens(&self) -> usize {
+        self.feature_size[0] * self.feature_size[1] + 1
+    }
+
     /// The small pack's; `feature_channels` as its dLDM has them.
     pub fn craft_mini(feature_channels: usize) -> Self {
         Self {

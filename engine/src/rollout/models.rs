@@ -10,6 +10,7 @@ use crate::craft::Task;
 use crate::gpu::Chosen;
 use crate::media::FrameSize;
 use crate::pack::{Pack, PackId, RecordedCodes, Scale};
+use crate::vdm::Sampler;
 
 /// What is known of an opened pack.
 #[derive(Debug, Clone)]
@@ -92,6 +93,9 @@ pub struct RefineRequest<'a> {
     pub seed: u64,
     pub steps: usize,
     pub guidance: f32,
+    /// How far this clip was sampled before it was cancelled, to go on from; what is cancelled is
+    /// left here.
+    pub midway: &'a mut Option<Sampler>,
 }
 
 /// Asked between the steps of a decode whether to go on.
@@ -99,8 +103,8 @@ pub type GoOn<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
 
 /// One finished step of refining a clip.
 pub enum RefineStep<'a> {
-    /// `preview` decodes the sampler's current estimate to `[1, 3, frames, height, width]`, or to
-    /// `None` when it was stopped.
+    /// `preview` makes `[1, 3, frames, height, width]` of the sampler's current estimate, of large
+    /// clips in an eighth of height and width, or `None` when it was stopped.
     Sampled { done: usize, of: usize, preview: &'a dyn Fn(GoOn<'_>) -> Option<Tensor<5>> },
     /// The latents are done, and `done` of their `of` steps are turned into frames.
     Decoded { done: usize, of: usize },

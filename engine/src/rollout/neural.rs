@@ -12,7 +12,11 @@ use crate::craft::Task;
 use crate::gpu::Chosen;
 use crate::pack::{Networks, Pack, PackError, Residence, Scale};
 use crate::policy::CodeSampling;
-use crate::vdm::{SampleRequest, Vdm};
+use crate::vdm::{SampleRequest, Sampler, Sketch, Vdm};
+
+/// Numbers of pixels in a clip up to which a preview is decoded as the clip itself will be: that of
+/// the release takes longer to decode than many steps to sample.
+const LARGEST_DECODED_PREVIEW: usize = 1 << 21;
 
 /// A pack, loaded onto a device.
 pub struct PackModels {
@@ -51,23 +55,84 @@ impl PackModels {
         self
     }
 
-    /// The latents of a clip, `[1, channel, steps, height, width]`.
+    /// A clip of which nothing is sampled yet.
+    fn sampler(&self, request: &RefineRequest<'_>) -> Sampler {
+        let vdm = self.networks.vdm.as_ref().expect("asked only where there is a refiner");
+        let tokens = self.networks.dldm.connect(self.networks.codes(request.codes));
+        let negative = self.networks.negative.clone().map(|tokens| vdm.dit.pad_context(tokens));
+        let (first, coarse) = (request.first.clone(), request.coarse.clone());
+        let sample = SampleRequest {
+            conditioning: vdm.conditioning(first, coarse, tokens),
+            negative_context: negative,
+            latent_steps: vdm.vae.config().latent_steps(self.summary.frames_per_clip),
+            steps: request.steps,
+            guidance: f64::from(request.guidance),
+            // The generator takes 32 bits; both halves of the seed count.
+            noise_seed: (request.seed ^ (request.seed >> 32)) as u32,
+        };
+        Sampler::new(vdm, sample)
+    }
+
+    /// Samples the latents of the clip that starts at `first`.
     fn sample(
         &self,
         vdm: &Vdm,
-        sample: &SampleRequest,
+        first: &Tensor<5>,
+        sampler: &mut Sampler,
         on_step: &mut dyn FnMut(RefineStep<'_>) -> ControlFlow<()>,
-    ) -> Option<Tensor<5>> {
-        vdm.sample(sample, |at| {
+    ) -> Result<(), RunError> {
+        let conditioning = sampler.conditioning().clone();
+        let frames = self.summary.frames_per_clip;
+        let [_, _, _, height, width] = first.dims();
+        let is_large = frames * height * width > LARGEST_DECODED_PREVIEW;
+        let sketch = is_large.then(|| Sketch::of(&conditioning.given, first));
+        while let Some(at) = sampler.step(vdm) {
             self.settle();
-            let preview = |go_on: GoOn<'_>| {
-                vdm.decode_watched(at.x0.clone(), &sample.conditioning, |_, _| {
+            let preview = |go_on: GoOn<'_>| match &sketch {
+                Some(sketch) => Some(sketch.draw(at.x0.clone(), frames)),
+                None => vdm.decode_watched(at.x0.clone(), &conditioning, |_, _| {
                     self.settle();
                     go_on()
-                })
+                }),
             };
-            on_step(RefineStep::Sampled { done: at.step, of: at.of, preview: &preview })
-        })
+            let step = RefineStep::Sampled { done: at.step, of: at.of, preview: &preview };
+            if on_step(step).is_break() {
+                return Err(RunError::Cancelled);
+            }
+        }
+        Ok(())
+    }
+
+    /// The video of a clip that is sampled to its end here.
+    fn paint(
+        &self,
+        first: &Tensor<5>,
+        sampler: &mut Sampler,
+        on_step: &mut dyn FnMut(RefineStep<'_>) -> ControlFlow<()>,
+    ) -> Result<Tensor<5>, RunError> {
+        let vdm = self.networks.vdm.as_ref().expect("asked only where there is a refiner");
+        match self.residence {
+            Residence::Released if sampler.latents().is_none() => {
+                let whole = self.networks.with_diffusion(&self.pack);
+                let whole = whole.map_err(|error| RunError::Weights(error.to_string()))?;
+                let sampled = self.sample(&whole, first, sampler, on_step);
+                drop(whole);
+                // A card's allocator keeps what it once had unless it is told.
+                self.networks.device.memory_cleanup();
+                sampled?;
+            }
+            _ => self.sample(vdm, first, sampler, on_step)?,
+        }
+        let latents = sampler.latents().expect("sampled to the end just above").clone();
+        let of = latents.dims()[2];
+        if on_step(RefineStep::Decoded { done: 0, of }).is_break() {
+            return Err(RunError::Cancelled);
+        }
+        let video = vdm.decode_watched(latents, sampler.conditioning(), |done, of| {
+            self.settle();
+            on_step(RefineStep::Decoded { done, of })
+        });
+        video.ok_or(RunError::Cancelled)
     }
 
     /// Waits until the device has done what it was given: a card only queues it, and a step that
@@ -165,36 +230,13 @@ impl Models for PackModels {
         request: RefineRequest<'_>,
         on_step: &mut dyn FnMut(RefineStep<'_>) -> ControlFlow<()>,
     ) -> Result<Tensor<5>, RunError> {
-        let vdm = self.networks.vdm.as_ref().expect("asked only where there is a refiner");
-        let tokens = self.networks.dldm.connect(self.networks.codes(request.codes));
-        let negative = self.networks.negative.clone().map(|tokens| vdm.dit.pad_context(tokens));
-        let sample = SampleRequest {
-            conditioning: vdm.conditioning(request.first, request.coarse, tokens),
-            negative_context: negative,
-            latent_steps: vdm.vae.config().latent_steps(self.summary.frames_per_clip),
-            steps: request.steps,
-            guidance: f64::from(request.guidance),
-            // The generator takes 32 bits; both halves of the seed count.
-            noise_seed: (request.seed ^ (request.seed >> 32)) as u32,
-        };
-        let latents = match self.residence {
-            Residence::Released => {
-                let whole = self.networks.with_diffusion(&self.pack);
-                let whole = whole.map_err(|error| RunError::Weights(error.to_string()))?;
-                self.sample(&whole, &sample, on_step)
-            }
-            Residence::Kept | Residence::CoarseOnly => self.sample(vdm, &sample, on_step),
-        };
-        let latents = latents.ok_or(RunError::Cancelled)?;
-        let of = sample.latent_steps;
-        if on_step(RefineStep::Decoded { done: 0, of }).is_break() {
-            return Err(RunError::Cancelled);
+        let first = request.first.clone();
+        let mut sampler = request.midway.take().unwrap_or_else(|| self.sampler(&request));
+        let painted = self.paint(&first, &mut sampler, on_step);
+        if matches!(painted, Err(RunError::Cancelled)) {
+            *request.midway = Some(sampler);
         }
-        let video = vdm.decode_watched(latents, &sample.conditioning, |done, of| {
-            self.settle();
-            on_step(RefineStep::Decoded { done, of })
-        });
-        video.ok_or(RunError::Cancelled)
+        painted
     }
 
     fn encode(&self, clip: Tensor<5>) -> Vec<u16> {
@@ -336,13 +378,22 @@ mod tests {
         let (_dir, pack, runner) = runner();
         let path = start(runner.pack()).then(vec![1, 2, 3, 4], 0);
         let sampling = runner.pack().sampling.clone();
-        // Five frames are two latent steps, so one is left when the second stop comes.
-        for (stage, done, of) in
-            [(Stage::Refining, 2, sampling.refine_steps), (Stage::DecodingVideo, 1, 2)]
-        {
+        let heard_of = |watch: &StopAt, stage: Stage| -> Vec<usize> {
+            let heard = watch.2.iter().filter(|(of, done, _)| *of == stage && *done > 0);
+            heard.map(|(_, done, _)| *done).collect()
+        };
+        // Five frames are two latent steps, so one is left when the second stop comes. What was
+        // sampled before the first is not sampled again, and what was sampled to its end is not
+        // sampled at all.
+        let stops = [
+            (Stage::Refining, 2, sampling.refine_steps, vec![1, 2]),
+            (Stage::DecodingVideo, 1, 2, (3..=sampling.refine_steps + 1).collect()),
+        ];
+        for (stage, done, of, sampled) in stops {
             let mut watch = StopAt(stage, done, Vec::new());
             let stopped = runner.refine(&path, &sampling, &mut watch);
             assert_eq!(stopped, Err(RunError::Cancelled));
+            assert_eq!(heard_of(&watch, Stage::Refining), sampled);
             let (last_stage, last_done, last_of) = *watch.2.last().unwrap();
             assert_eq!((last_stage, last_done), (stage, done), "nothing is done after the stop");
             assert!(last_of >= of, "{last_of} steps of {stage:?}");
@@ -351,7 +402,14 @@ mod tests {
             assert_eq!(store.decodes(), Decodes { coarse: 1, refined: 0 });
         }
         let mut whole = StopAt(Stage::EncodingVideo, 0, Vec::new());
-        runner.refine(&path, &sampling, &mut whole).unwrap();
+        let key = runner.refine(&path, &sampling, &mut whole).unwrap();
+        assert!(heard_of(&whole, Stage::Refining).is_empty());
+        let chosen = gpu::choose(DeviceChoice::Cpu).unwrap();
+        let models = PackModels::load(&pack, &chosen, Residence::Kept).unwrap();
+        let other = Runner::new(Box::new(models), ClipStore::new(1 << 26), 1);
+        other.refine(&path, &sampling, &mut Unwatched).unwrap();
+        let clip = |runner: &Runner| runner.store().get(key).unwrap().clip;
+        assert_eq!(clip(&runner), clip(&other), "as if it had never stood still");
         let decoded: Vec<_> =
             whole.2.iter().filter(|(stage, ..)| *stage == Stage::DecodingVideo).collect();
         assert_eq!(decoded.len(), 3, "{decoded:?}");

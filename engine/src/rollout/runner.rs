@@ -15,6 +15,7 @@ use super::{
     PackSummary, Path, RefineRequest, RefineStep, Sampling, Stage, Watch,
 };
 use crate::media::{self, Frame, FrameSize};
+use crate::vdm::Sampler;
 
 /// Why a rollout could not be computed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +47,8 @@ pub enum RunError {
 /// The networks of a pack, and the clips they have painted.
 ///
 /// The chain is the reference's: coarse clips go on from the last coarse frame, refined clips from
-/// the last refined frame, neither clamped nor rounded in between.
+/// the last refined frame, neither clamped nor rounded in between. A clip whose refining was
+/// cancelled goes on where it stood when it is asked for again.
 pub struct Runner {
     models: Box<dyn Models>,
     store: ClipStore,
@@ -55,11 +57,24 @@ pub struct Runner {
     previews_per_clip: usize,
     /// Stages whose kernels are compiled.
     warm: RefCell<HashSet<Stage>>,
+    /// Clips that were cancelled while they were sampled, the last one last.
+    midway: RefCell<Vec<(ClipKey, Sampler)>>,
 }
+
+/// Clips that were cancelled while they were sampled and can be gone on with. One of the release
+/// has latents, hint and context of about 35 MB.
+const MIDWAY_CLIPS: usize = 3;
 
 impl Runner {
     pub fn new(models: Box<dyn Models>, store: ClipStore, previews_per_clip: usize) -> Self {
-        Self { models, store, cache: None, previews_per_clip, warm: RefCell::default() }
+        Self {
+            models,
+            store,
+            cache: None,
+            previews_per_clip,
+            warm: RefCell::default(),
+            midway: RefCell::default(),
+        }
     }
 
     /// With a cache, in which refined clips are looked for before they are computed.
@@ -209,6 +224,7 @@ impl Runner {
         for n in done + 1..=count {
             let prefix = path.first_clips(n);
             let coarse = self.coarse_chain(&prefix, watch)?;
+            let mut midway = self.take_midway(keys[n - 1]);
             let video = self.refine_clip(
                 keys[n - 1],
                 RefineRequest {
@@ -218,9 +234,14 @@ impl Runner {
                     seed: path.clips[n - 1].seed,
                     steps: sampling.refine_steps,
                     guidance: sampling.guidance,
+                    midway: &mut midway,
                 },
                 watch,
-            )?;
+            );
+            if let Some(sampler) = midway {
+                self.keep_midway(keys[n - 1], sampler);
+            }
+            let video = video?;
             first = media::last_frame(video.clone());
             let clip = Arc::new(media::frames_from_tensor(video));
             let last = Arc::new(HostVideo::read(first.clone()));
@@ -280,7 +301,7 @@ impl Runner {
         for frame in frames {
             self.check_frame(frame)?;
         }
-        let clips = split_clips(frames, pack.frames_per_clip);
+        let clips = media::split_clips(frames, pack.frames_per_clip);
         if clips.is_empty() {
             let wanted = pack.frames_per_clip;
             return Err(RunError::VideoTooShort { found: frames.len(), wanted });
@@ -319,6 +340,20 @@ impl Runner {
             progress(watch, Stage::PaintingCoarse, n - done, total)?;
         }
         painted.ok_or(RunError::NoClip)
+    }
+
+    fn take_midway(&self, key: ClipKey) -> Option<Sampler> {
+        let mut kept = self.midway.borrow_mut();
+        let at = kept.iter().position(|(of, _)| *of == key)?;
+        Some(kept.remove(at).1)
+    }
+
+    fn keep_midway(&self, key: ClipKey, sampler: Sampler) {
+        let mut kept = self.midway.borrow_mut();
+        if kept.len() == MIDWAY_CLIPS {
+            kept.remove(0);
+        }
+        kept.push((key, sampler));
     }
 
     fn refine_clip(
@@ -397,23 +432,4 @@ fn progress(
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(RunError::Cancelled),
     }
-}
-
-/// Cuts a video into clips of `len` frames, each starting with the last frame of the one before.
-fn split_clips(frames: &[Frame], len: usize) -> Vec<Vec<&Frame>> {
-    let stride = len - 1;
-    let mut clips = Vec::new();
-    let mut start = 0;
-    while start + 1 < frames.len() {
-        let mut clip: Vec<&Frame> = frames.iter().skip(start).take(len).collect();
-        if 2 * clip.len() <= len {
-            break;
-        }
-        if let Some(last) = clip.last().copied() {
-            clip.resize(len, last);
-        }
-        clips.push(clip);
-        start += stride;
-    }
-    clips
 }

@@ -222,6 +222,8 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::FrameSize;
+    use crate::pack::{Estimate, Job};
 
     const FRAME_BYTES: usize = 4 * 2 * 3;
 
@@ -261,6 +263,29 @@ mod tests {
         let stored = store.get(key(1)).expect("was put");
         assert_eq!(stored.quality, ClipQuality::Refined);
         assert_eq!(stored.clip.len(), 2);
+    }
+
+    /// A rollout keeps all of its clips and trusts the estimate to have counted them.
+    #[test]
+    fn an_estimate_counts_what_is_kept() {
+        let manifest = crate::pack::tests::tiny_parts().0;
+        let (store, count) = (ClipStore::new(usize::MAX), manifest.frames_per_clip);
+        let clip = |size: FrameSize| vec![Frame::new(size.width, size.height); count];
+        let video = |frames, size: FrameSize| {
+            let shape = [1, 3, frames, size.height as usize, size.width as usize];
+            HostVideo { shape, values: vec![0.0; shape.iter().product()] }
+        };
+        let clips = 16;
+        for n in 0..clips {
+            let (small, large) = (manifest.coarse_size, manifest.frame_size);
+            store.put_coarse(key(2 * n), clip(small), video(count, small));
+            store.put_refined(key(2 * n + 1), Arc::new(clip(large)), Arc::new(video(1, large)));
+        }
+        let (kept, _) = store.memory();
+        assert!((0..2 * clips).all(|n| store.get(key(n)).is_some()));
+        let job = Job { clips: clips.into(), ..Job::default() };
+        let estimated = Estimate::of(&manifest, job).clips;
+        assert!(estimated >= kept as u64 && estimated < 2 * kept as u64, "{estimated} {kept}");
     }
 
     #[test]

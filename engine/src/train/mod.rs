@@ -4,24 +4,32 @@
 
 mod dye;
 mod joint;
+mod lesson;
 mod likeness;
 mod pack;
 mod plot;
 mod policy;
 mod pool;
+mod recipe;
 mod run;
 mod stage;
 mod vae;
 mod vdm;
+mod videos;
 mod warmup;
 
 use std::path::{Path, PathBuf};
 
+use crate::craft::FRAMES_PER_CLIP;
+
+pub use lesson::{EncodedTask, encode_episode};
 pub use pack::PackSettings;
-pub use policy::{EncodedTask, PolicyBatch, encode_episode, encode_many};
+pub use policy::PolicyBatch;
 pub use pool::{ClipPool, Subject, stack};
+pub use recipe::Recipe;
 pub use run::{Run, Schedule, Tick};
-pub use stage::{Recipe, RunFolder, Stage};
+pub use stage::{RunFolder, Stage};
+pub use videos::TaskVideos;
 
 /// Why training stopped before its end.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +42,27 @@ pub enum TrainError {
     Diverged { stage: &'static str, iteration: usize },
     #[error("stage {stage} builds on {needs}, which has no checkpoint in {}; train it first", folder.display())]
     Missing { stage: &'static str, needs: &'static str, folder: PathBuf },
+    #[error(
+        "stage {stage} learns from clips of {FRAMES_PER_CLIP} frames and those of the pack have {found}: of this pack only the policy can be trained"
+    )]
+    ClipLength { stage: &'static str, found: usize },
+    #[error(
+        "{} holds no videos; put them into one folder a task in it, named as the task: {names}",
+        folder.display()
+    )]
+    NoVideos { folder: PathBuf, names: String },
+    #[error(
+        "{} is no folder of a task; videos lie in one folder a task, named as the task: {names}",
+        path.display()
+    )]
+    NoTask { path: PathBuf, names: String },
+    #[error(
+        "{} has {found} frames, one clip of the pack takes {wanted}: leave it out or take a longer one",
+        path.display()
+    )]
+    ShortVideo { path: PathBuf, found: usize, wanted: usize },
+    #[error(transparent)]
+    Media(#[from] crate::media::MediaError),
     #[error(transparent)]
     Pack(#[from] crate::pack::PackError),
 }

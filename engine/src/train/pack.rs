@@ -8,9 +8,9 @@ use serde::Deserialize;
 use super::joint::REFINE_STEPS;
 use super::{RunFolder, Stage, TrainError, encode_episode};
 use crate::atlas::{ReferenceClip, ReferenceSet, UmapSettings};
-use crate::craft::{Episode, FPS, FRAMES_PER_CLIP, Split, Task};
+use crate::craft::{Episode, Split, Task};
 use crate::dldm::{self, Dldm};
-use crate::pack::{FORMAT, Manifest, Pack, PackContents, SamplerDefaults, TaskEntry};
+use crate::pack::{FORMAT, Manifest, Pack, PackContents, SamplerDefaults};
 use crate::policy::PLANNER_KEYS;
 use crate::vdm::{CONTROL_KEYS, DIT_KEYS, VAE_KEYS};
 use crate::weights::Weights;
@@ -59,6 +59,9 @@ impl RunFolder {
     /// no diffusion model, without a policy stage no policy, unless that of the pack it goes on
     /// from still fits. `progress` hears what is being done.
     ///
+    /// A run that trained nothing but a policy for a pack gives that pack with the policy: all else
+    /// of it is copied as it is, and of `settings` nothing is used.
+    ///
     /// # Errors
     /// Fails when there is not even a dLDM, and when the pack cannot be written.
     pub fn pack(
@@ -69,6 +72,12 @@ impl RunFolder {
         progress: &mut dyn FnMut(&'static str),
     ) -> Result<Pack, TrainError> {
         progress("Reading checkpoints");
+        let is_trained = |stage: &Stage| self.has(*stage);
+        if let Some(pack) = &self.start
+            && Stage::ALL.into_iter().filter(is_trained).eq([Stage::Policy])
+        {
+            return self.attach(pack, folder, device, progress);
+        }
         let (dldm, vdm, planner) = (self.dldm(device)?, self.vdm(device)?, self.planner(device)?);
         progress("Encoding the reference set");
         let mut reference = self.reference_set(&dldm, settings.reference_clips, device);
@@ -92,20 +101,16 @@ impl RunFolder {
             config.vae = vdm.vae.config().clone();
             config
         });
-        let tasks = Task::ALL.map(|task| {
-            let clips = Episode::sample(task, Split::Train, 0).num_clips();
-            TaskEntry { task, clips }
-        });
         let manifest = Manifest {
             format: FORMAT,
             name: settings.name.clone(),
             licence: settings.licence.clone(),
             trained: self.history()?,
-            tasks: tasks.to_vec(),
+            tasks: self.tasks(),
             frame_size: self.recipe.size,
             coarse_size: self.recipe.coarse_size,
-            frames_per_clip: FRAMES_PER_CLIP,
-            fps: FPS,
+            frames_per_clip: self.frames_per_clip(),
+            fps: self.fps(),
             dldm: self.recipe.dldm.clone(),
             vdm,
             planner: planner.map(|planner| planner.config().clone()),
@@ -113,6 +118,25 @@ impl RunFolder {
             files: Default::default(),
         };
         Ok(Pack::write(folder, manifest, &contents)?)
+    }
+
+    /// The pack that the run goes on from, with the run's policy.
+    fn attach(
+        &self,
+        pack: &Pack,
+        folder: &Path,
+        device: &Device,
+        progress: &mut dyn FnMut(&'static str),
+    ) -> Result<Pack, TrainError> {
+        let planner = self.planner(device)?.expect("asked only where the stage has a checkpoint");
+        let manifest = Manifest {
+            trained: self.history()?,
+            tasks: self.tasks(),
+            planner: Some(planner.config().clone()),
+            ..pack.manifest.clone()
+        };
+        progress("Copying the pack");
+        Ok(pack.with_policy(folder, manifest, &Weights::of(&planner, &PLANNER_KEYS))?)
     }
 
     /// Stages, iterations and minutes, for people.
@@ -129,8 +153,14 @@ impl RunFolder {
                 Stage::Warmup if self.recipe.keep_codes => ", the decoder alone",
                 _ => "",
             };
+            let data = match &self.recipe.videos {
+                Some(videos) if stage == Stage::Policy => {
+                    format!(", on {} videos of the user's own", videos.count)
+                }
+                _ => String::new(),
+            };
             let name = stage.name();
-            stages.push(format!("{name} {iteration} iterations in {minutes:.0} min{how}"));
+            stages.push(format!("{name} {iteration} iterations in {minutes:.0} min{how}{data}"));
         }
         let stages = stages.join(", ");
         Ok(match self.before() {
@@ -152,6 +182,7 @@ impl RunFolder {
                 }
                 let split = Split::Test;
                 let episode = Episode::sample(task, split, seed);
+                let episode = episode.in_clips_of(self.frames_per_clip());
                 let encoded = encode_episode(dldm, &episode, self.recipe.coarse_size, device);
                 for (k, codes) in encoded.codes.into_iter().enumerate() {
                     if clips.len() < wanted {

@@ -6,52 +6,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Run, Schedule, Tick, TrainError, stack};
-use crate::craft::{Episode, Split, Task};
-use crate::dldm::Dldm;
-use crate::media::FrameSize;
-use crate::policy::{Planner, next_code_loss};
-
-/// One task of one environment as the policy sees it.
-pub struct EncodedTask {
-    /// Place in [`Task::ALL`].
-    pub task: usize,
-    /// Codes of each clip.
-    pub codes: Vec<Vec<u16>>,
-    /// dLDM features of the frame before each clip, `[channels, height, width]` flattened.
-    pub features: Vec<Vec<f32>>,
-}
-
-/// Encodes the true clips of an episode of one of the tasks.
-pub fn encode_episode(
-    dldm: &Dldm,
-    episode: &Episode,
-    size: FrameSize,
-    device: &Device,
-) -> EncodedTask {
-    let clips: Vec<_> = (0..episode.num_clips()).map(|k| episode.clip(k, size).frames).collect();
-    let clips: Vec<_> = clips.iter().map(Vec::as_slice).collect();
-    let encoded = dldm.encode(stack(&clips, device));
-    let indices = dldm.quantize(encoded.z).indices;
-    let [count, per_clip] = indices.dims();
-    let indices: Vec<i32> = read(indices.into_data());
-    let first = encoded.features.slice_dim(2, 0..1);
-    let per_frame = first.shape().num_elements() / count;
-    let features: Vec<f32> = read(first.into_data());
-    let task = episode.task.and_then(|task| Task::ALL.iter().position(|t| *t == task));
-    EncodedTask {
-        task: task.expect("only episodes of the tasks are encoded for the policy"),
-        codes: indices
-            .chunks(per_clip)
-            .map(|clip| clip.iter().map(|code| *code as u16).collect())
-            .collect(),
-        features: features.chunks(per_frame).map(<[f32]>::to_vec).collect(),
-    }
-}
-
-fn read<E: burn::tensor::Element>(data: TensorData) -> Vec<E> {
-    data.convert::<E>().try_into_vec().expect("converted to this element just before")
-}
+use super::{EncodedTask, Run, Schedule, Tick, TrainError};
+use crate::policy::{Planner, PlannerConfig, next_code_loss};
 
 /// A batch of tasks from some clip on: half of them from the first, so that a person may start
 /// anywhere.
@@ -63,15 +19,20 @@ pub struct PolicyBatch {
 }
 
 impl PolicyBatch {
-    /// `starts` holds the clip each task is entered at.
+    /// `starts` holds the clip each task is entered at; what is beyond the policy's length is left
+    /// out.
     pub fn new(
         encoded: &[&EncodedTask],
         starts: &[usize],
-        feature_size: [usize; 2],
+        planner: &PlannerConfig,
         device: &Device,
     ) -> Self {
-        let rows: Vec<Vec<u16>> =
-            encoded.iter().zip(starts).map(|(e, s)| e.codes[*s..].concat()).collect();
+        let row = |(task, start): (&&EncodedTask, &usize)| {
+            let mut row = task.codes[*start..].concat();
+            row.truncate(planner.max_codes());
+            row
+        };
+        let rows: Vec<Vec<u16>> = encoded.iter().zip(starts).map(row).collect();
         let lengths: Vec<usize> = rows.iter().map(Vec::len).collect();
         let longest = lengths.iter().copied().max().unwrap_or(0);
         let padded: Vec<i32> = rows
@@ -84,8 +45,8 @@ impl PolicyBatch {
         let features: Vec<f32> =
             encoded.iter().zip(starts).flat_map(|(e, s)| e.features[*s].clone()).collect();
         let batch = encoded.len();
-        let [height, width] = feature_size;
-        let channels = features.len() / (batch * height * width);
+        let [height, width] = planner.feature_size;
+        let channels = planner.feature_channels;
         let tasks: Vec<i32> = encoded.iter().map(|e| e.task as i32).collect();
         Self {
             codes: Tensor::from_data(TensorData::new(padded, [batch, longest]), device),
@@ -99,32 +60,21 @@ impl PolicyBatch {
     }
 }
 
-/// What makes codes of clips.
-#[derive(Clone, Copy)]
-pub struct Data<'a> {
-    pub dldm: &'a Dldm,
-    /// Size at which it sees them.
-    pub size: FrameSize,
-}
-
-/// Trains the policy from `start` on, on `episodes` episodes of the training split, encoded by the dLDM.
+/// Trains the policy from `start` on, on tasks encoded by the dLDM, of which there is at least one.
 ///
 /// # Errors
 /// See [`TrainError`].
-#[expect(clippy::too_many_arguments, reason = "a stage is the sum of its settings")]
 pub fn train(
     folder: &Path,
     start: Planner,
-    data: Data<'_>,
-    episodes: usize,
+    encoded: &[EncodedTask],
     batch: usize,
     schedule: Schedule,
     device: &Device,
     on_tick: &mut dyn FnMut(&Tick),
 ) -> Result<Planner, TrainError> {
-    let encoded = encode_many(data.dldm, Split::Train, 0..episodes as u64, data.size, device);
     let device = device.clone().autodiff();
-    let feature_size = start.config().feature_size;
+    let config = start.config().clone();
     let mut run = Run::open("policy", folder, start, schedule, on_tick)?;
     let mut rng = ChaCha8Rng::seed_from_u64(run.iteration() as u64);
     while !run.is_done() {
@@ -134,7 +84,7 @@ pub fn train(
             .iter()
             .map(|e| if rng.random_bool(0.5) { 0 } else { rng.random_range(0..e.codes.len()) })
             .collect();
-        let tasks = PolicyBatch::new(&drawn, &starts, feature_size, &device);
+        let tasks = PolicyBatch::new(&drawn, &starts, &config, &device);
         let logits = run.model.logits(tasks.codes.clone(), tasks.features, tasks.tasks);
         let loss = next_code_loss(logits, tasks.codes, &tasks.lengths);
         run.step(loss, Vec::new())?;
@@ -142,18 +92,27 @@ pub fn train(
     run.finish()
 }
 
-/// Encodes one episode a seed, the tasks in turn.
-pub fn encode_many(
-    dldm: &Dldm,
-    split: Split,
-    seeds: std::ops::Range<u64>,
-    size: FrameSize,
-    device: &Device,
-) -> Vec<EncodedTask> {
-    seeds
-        .map(|seed| {
-            let task = Task::ALL[(seed % Task::ALL.len() as u64) as usize];
-            encode_episode(dldm, &Episode::sample(task, split, seed), size, device)
-        })
-        .collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_holds_no_more_codes_than_the_policy() {
+        let device = Device::flex();
+        let mut config = PlannerConfig::craft_mini(2);
+        config.feature_size = [1, 1];
+        config.policy.max_tokens = 1 + 5;
+        let task = |clips: u16| EncodedTask {
+            task: 2,
+            codes: (0..clips).map(|clip| vec![10 * clip, 10 * clip + 1]).collect(),
+            features: (0..clips).map(|clip| vec![f32::from(clip), 0.5]).collect(),
+        };
+        let (long, short) = (task(6), task(2));
+        let batch = PolicyBatch::new(&[&long, &short], &[1, 1], &config, &device);
+        assert_eq!(batch.lengths, [5, 2]);
+        let codes: Vec<i32> = batch.codes.into_data().convert::<i32>().try_into_vec().unwrap();
+        assert_eq!(codes, [10, 11, 20, 21, 30, 10, 11, 0, 0, 0]);
+        let features: Vec<f32> = batch.features.into_data().try_into_vec().unwrap();
+        assert_eq!(features, [1.0, 0.5, 1.0, 0.5]);
+    }
 }

@@ -7,18 +7,15 @@ use std::time::Duration;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
 
 use super::joint::Joint;
 use super::warmup::Warmup;
-use super::{Schedule, Tick, TrainError, joint, policy, vae, vdm, warmup};
-use crate::dldm::{Dldm, DldmConfig};
-use crate::media::FrameSize;
-use crate::pack::{Networks, Pack, PackSource};
-use crate::policy::{Planner, PlannerConfig};
-use crate::vdm::{
-    CONTROL_KEYS, ControlBranch, DIT_KEYS, Dit, Vdm, VdmConfig, VideoVae, control_begins_as,
-};
+use super::{Recipe, Schedule, Tick, TrainError, joint, policy, vae, vdm, warmup};
+use crate::craft::{Episode, FPS, FRAMES_PER_CLIP, Split, Task};
+use crate::dldm::Dldm;
+use crate::pack::{Networks, Pack, PackError, PackSource, TaskEntry};
+use crate::policy::Planner;
+use crate::vdm::{CONTROL_KEYS, ControlBranch, DIT_KEYS, Dit, Vdm, VideoVae, control_begins_as};
 use crate::weights::{Weights, WeightsError};
 
 /// One stage of training.
@@ -80,66 +77,6 @@ impl FromStr for Stage {
 /// rate takes longer to come back to where it began than such a run has.
 const DECODER_ALONE_RATE: f64 = 0.2;
 
-/// Sizes of everything a run trains.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Recipe {
-    pub size: FrameSize,
-    pub coarse_size: FrameSize,
-    pub dldm: DldmConfig,
-    pub vdm: VdmConfig,
-    pub planner: PlannerConfig,
-    /// Clips a batch: autoencoder, diffusion, dLDM, joint, tasks of the policy.
-    pub batch: [usize; 5],
-    /// Whether the warm-up trains the decoder alone, so that the policy of the pack that the run
-    /// goes on from still fits.
-    #[serde(default)]
-    pub keep_codes: bool,
-    /// Share of the joint stage that trains the dLDM too; the rest trains the painter alone.
-    pub joint_share: f64,
-    /// Episodes whose codes train the policy.
-    pub policy_episodes: usize,
-    /// The pack whose networks the stages begin with, instead of fresh ones.
-    #[serde(default)]
-    pub start: Option<PackSource>,
-}
-
-impl Recipe {
-    /// The embedded pack's. 64x96 is what two processor cores can train in an evening.
-    pub fn craft_mini() -> Self {
-        let dldm = DldmConfig::craft_mini();
-        Self {
-            size: FrameSize { height: 64, width: 96 },
-            coarse_size: FrameSize { height: 32, width: 48 },
-            planner: PlannerConfig::craft_mini(dldm.feature_channels()),
-            dldm,
-            vdm: VdmConfig::craft_mini(),
-            batch: [2, 16, 8, 16, 32],
-            keep_codes: false,
-            joint_share: 0.4,
-            policy_episodes: 1200,
-            start: None,
-        }
-    }
-
-    /// Goes on from a pack, at its sizes; what it lacks begins fresh at those of the embedded pack.
-    ///
-    /// # Errors
-    /// Fails when the pack cannot be opened.
-    pub fn from_pack(source: PackSource) -> Result<Self, TrainError> {
-        let manifest = source.open()?.manifest;
-        let mini = Self::craft_mini();
-        Ok(Self {
-            size: manifest.frame_size,
-            coarse_size: manifest.coarse_size,
-            dldm: manifest.dldm,
-            vdm: manifest.vdm.unwrap_or(mini.vdm),
-            planner: manifest.planner.unwrap_or(mini.planner),
-            start: Some(source),
-            ..mini
-        })
-    }
-}
-
 /// Networks that a run begins with instead of fresh ones.
 #[derive(Default)]
 struct Start {
@@ -153,7 +90,7 @@ struct Start {
 pub struct RunFolder {
     path: PathBuf,
     pub recipe: Recipe,
-    start: Option<Arc<Pack>>,
+    pub(super) start: Option<Arc<Pack>>,
 }
 
 impl RunFolder {
@@ -180,8 +117,20 @@ impl RunFolder {
 
     /// What of the pack that this run goes on from has the recipe's sizes.
     fn start(&self, device: &Device) -> Result<Start, TrainError> {
+        self.start_with(|pack| pack.load(device))
+    }
+
+    /// The same without the diffusion model, which is nine tenths of a large pack.
+    fn coarse_start(&self, device: &Device) -> Result<Start, TrainError> {
+        self.start_with(|pack| pack.load_coarse(device))
+    }
+
+    fn start_with(
+        &self,
+        load: impl FnOnce(&Pack) -> Result<Networks, PackError>,
+    ) -> Result<Start, TrainError> {
         let Some(pack) = &self.start else { return Ok(Start::default()) };
-        let Networks { dldm, vdm, planner, .. } = pack.load(device)?;
+        let Networks { dldm, vdm, planner, .. } = load(pack)?;
         let (manifest, recipe) = (&pack.manifest, &self.recipe);
         let same_sizes = manifest.frame_size == recipe.size;
         let same_coarse_sizes = manifest.coarse_size == recipe.coarse_size;
@@ -203,6 +152,34 @@ impl RunFolder {
             Stage::Policy => manifest.planner.as_ref() != Some(&recipe.planner),
             // It goes on from the other stages.
             Stage::Joint => false,
+        }
+    }
+
+    /// Frames a clip, those of the pack that this run goes on from.
+    pub(super) fn frames_per_clip(&self) -> usize {
+        self.start.as_ref().map_or(FRAMES_PER_CLIP, |pack| pack.manifest.frames_per_clip)
+    }
+
+    /// Frames a second of its clips.
+    pub(super) fn fps(&self) -> f32 {
+        self.start.as_ref().map_or(FPS, |pack| pack.manifest.fps)
+    }
+
+    /// The tasks of its packs. A policy that learned from videos alone knows no others.
+    pub(super) fn tasks(&self) -> Vec<TaskEntry> {
+        let of_craft = |task| {
+            let clips = Episode::sample(task, Split::Train, 0).num_clips();
+            TaskEntry { task, clips }
+        };
+        let Some(pack) = &self.start else { return Task::ALL.map(of_craft).to_vec() };
+        let manifest = &pack.manifest;
+        match &self.recipe.videos {
+            Some(videos) if manifest.planner.is_none() => {
+                let most = self.recipe.planner.max_codes() / manifest.codes_per_clip();
+                let entry = |e: &TaskEntry| TaskEntry { clips: e.clips.min(most), ..*e };
+                videos.tasks.iter().map(entry).collect()
+            }
+            _ => manifest.tasks.clone(),
         }
     }
 
@@ -253,7 +230,7 @@ impl RunFolder {
     /// The dLDM as the warm-up left it.
     fn warm(&self, device: &Device) -> Result<Dldm, TrainError> {
         if !self.has(Stage::Warmup)
-            && let Some(dldm) = self.start(device)?.dldm
+            && let Some(dldm) = self.coarse_start(device)?.dldm
         {
             return Ok(dldm);
         }
@@ -298,7 +275,7 @@ impl RunFolder {
         let Recipe { keep_codes, joint_share, .. } = self.recipe;
         let other_codes = (self.has(Stage::Warmup) && !keep_codes)
             || (self.has(Stage::Joint) && joint_share > 0.0);
-        Ok(self.start(device)?.planner.filter(|_| !other_codes))
+        Ok(self.coarse_start(device)?.planner.filter(|_| !other_codes))
     }
 
     fn load<M: Module>(&self, stage: Stage, fresh: M) -> Result<M, TrainError> {
@@ -327,8 +304,11 @@ impl RunFolder {
         on_tick: &mut dyn FnMut(&Tick),
     ) -> Result<(), TrainError> {
         let Recipe { size, coarse_size, dldm, vdm, planner, batch, .. } = &self.recipe;
+        let found = self.frames_per_clip();
+        if stage != Stage::Policy && found != FRAMES_PER_CLIP {
+            return Err(TrainError::ClipLength { stage: stage.name(), found });
+        }
         let autodiff = device.clone().autodiff();
-        let start = self.start(&autodiff)?;
         let schedule = |trained: bool| Schedule {
             budget,
             max_iterations,
@@ -339,6 +319,7 @@ impl RunFolder {
         let folder = self.stage(stage);
         match stage {
             Stage::Vae => {
+                let start = self.start(&autodiff)?;
                 let trained = start.vdm.is_some();
                 let start = start.vdm.map_or_else(|| vdm.vae.init(&autodiff), |vdm| vdm.vae);
                 let (batch, schedule) = (batch[0], schedule(trained));
@@ -351,12 +332,14 @@ impl RunFolder {
             }
             Stage::Vdm => {
                 let vae = self.vae(device)?;
+                let start = self.start(&autodiff)?;
                 let schedule = schedule(start.vdm.is_some());
                 let start = start.vdm.unwrap_or_else(|| vdm.init(&autodiff));
                 vdm::train(&folder, start, &vae, *size, batch[1], schedule, device, on_tick)
                     .map(drop)
             }
             Stage::Warmup => {
+                let start = self.coarse_start(&autodiff)?;
                 let trained = start.dldm.is_some();
                 let start = start.dldm.unwrap_or_else(|| dldm.init(&autodiff));
                 let start = Warmup::new(start, dldm, &autodiff);
@@ -373,7 +356,8 @@ impl RunFolder {
                 warmup::train(&folder, start, settings, schedule, device, on_tick).map(drop)
             }
             Stage::Joint => {
-                let schedule = schedule(start.vdm.is_some() && !self.has(Stage::Vdm));
+                let has_start = self.start(&autodiff)?.vdm.is_some();
+                let schedule = schedule(has_start && !self.has(Stage::Vdm));
                 let start = self.start_of_joint(&autodiff)?;
                 let settings = joint::Settings {
                     size: *size,
@@ -384,12 +368,11 @@ impl RunFolder {
                 joint::train(&folder, start, settings, schedule, device, on_tick).map(drop)
             }
             Stage::Policy => {
-                let schedule = schedule(start.planner.is_some());
-                let start = start.planner.unwrap_or_else(|| planner.init(&autodiff));
-                let dldm = self.dldm(device)?;
-                let data = policy::Data { dldm: &dldm, size: *coarse_size };
-                let (episodes, batch) = (self.recipe.policy_episodes, batch[4]);
-                policy::train(&folder, start, data, episodes, batch, schedule, device, on_tick)
+                let encoded = self.encoded_tasks(device, on_tick)?;
+                let start = self.coarse_start(&autodiff)?.planner;
+                let schedule = schedule(start.is_some());
+                let start = start.unwrap_or_else(|| planner.init(&autodiff));
+                policy::train(&folder, start, &encoded, batch[4], schedule, device, on_tick)
                     .map(drop)
             }
         }

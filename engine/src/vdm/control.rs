@@ -124,6 +124,15 @@ impl ControlConfig {
     fn patches_hint(&self) -> bool {
         self.hint_channels == PATCHED_HINT_CHANNELS
     }
+
+    /// Whether the hint can be a latent of so many channels: filled up, or as it is where every
+    /// position is a token.
+    pub fn takes_latents(&self, channels: usize) -> bool {
+        match self.patches_hint() {
+            true => channels <= self.hint_channels,
+            false => channels == self.hint_channels && self.dit.patch == 1,
+        }
+    }
 }
 
 /// The control branch.

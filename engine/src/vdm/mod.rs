@@ -14,6 +14,7 @@ mod noise;
 mod rope;
 mod sampler;
 pub mod schedule;
+mod sketch;
 mod vae;
 
 pub use attention::{CrossMask, attention};
@@ -26,5 +27,6 @@ pub(crate) use ground::NOISE_SHARE;
 pub use hint::grey_hint;
 pub use noise::{LegacyNormal, legacy_noise};
 pub use rope::{Rope, RopeConfig};
-pub use sampler::{Conditioning, SampleRequest, StepState, Vdm, VdmConfig, advance};
+pub use sampler::{Conditioning, SampleRequest, Sampler, StepState, Vdm, VdmConfig, advance};
+pub use sketch::Sketch;
 pub use vae::{Moments, VAE_KEYS, VideoVae, VideoVaeConfig};

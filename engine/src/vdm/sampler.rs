@@ -207,47 +207,19 @@ impl Vdm {
     /// Samples the latents of a clip, `[batch, channel, frames, height, width]`.
     ///
     /// `on_step` is told of every finished evaluation; when it answers [`ControlFlow::Break`], no
-    /// further one is begun and the result is `None`.
+    /// further one is begun and the result is `None`. A [`Sampler`] can be gone on with.
     pub fn sample(
         &self,
         request: &SampleRequest,
         mut on_step: impl FnMut(StepState<'_>) -> ControlFlow<()>,
     ) -> Option<Tensor<5>> {
-        let [batch, channels, _, height, width] = request.conditioning.given.dims();
-        let device = request.conditioning.given.device();
-        let shape = [batch, channels, request.latent_steps, height, width];
-        let sigmas = self.sigmas.table(request.steps);
-        let of = request.steps + 1;
-
-        let mut x = legacy_noise(request.noise_seed, shape, &device) * self.sigmas.max;
-        if let Some(ground) = &request.conditioning.ground {
-            x = x * NOISE_SHARE + ground.latents.clone();
-        }
-        let mut previous: Option<Tensor<5>> = None;
-        for (i, pair) in sigmas.windows(2).enumerate() {
-            let (sigma, next) = (pair[0], pair[1]);
-            // The reference tells the network the level in single precision.
-            let x0 = self.guided(&x, f64::from(sigma as f32), request);
-            x = match previous {
-                None => advance(Step::euler(sigma, next), x, &x0, None),
-                Some(before) => {
-                    let step = Step::adams_bashforth(sigmas[i - 1], sigma, next);
-                    advance(step, x, &x0, Some(before))
-                }
-            };
-            let state = StepState { step: i + 1, of, x0: &x0, state: &x };
+        let mut sampler = Sampler::new(self, request.clone());
+        while let Some(state) = sampler.step(self) {
             if on_step(state).is_break() {
                 return None;
             }
-            previous = Some(x0);
         }
-        let lowest = f64::from(*sigmas.last()? as f32);
-        let x0 = self.guided(&x, lowest, request);
-        let state = StepState { step: of, of, x0: &x0, state: &x };
-        match on_step(state) {
-            ControlFlow::Continue(()) => Some(x0),
-            ControlFlow::Break(()) => None,
-        }
+        sampler.latents().cloned()
     }
 
     /// Latents sampled from `conditioning` to video, one latent step at a time, as
@@ -265,6 +237,60 @@ impl Vdm {
             }
             None => self.vae.decode_watched(latents, on_step)?,
         })
+    }
+}
+
+/// The sampling of one clip, as far as it has come.
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    request: SampleRequest,
+    /// The noise level of every evaluation.
+    sigmas: Vec<f64>,
+    done: usize,
+    /// The noisy latents after the evaluations done; after the final one, those it started from.
+    state: Tensor<5>,
+    /// What the last evaluation took for the clean latents.
+    x0: Option<Tensor<5>>,
+}
+
+impl Sampler {
+    /// Nothing is evaluated yet.
+    pub fn new(vdm: &Vdm, request: SampleRequest) -> Self {
+        let [batch, channels, _, height, width] = request.conditioning.given.dims();
+        let device = request.conditioning.given.device();
+        let shape = [batch, channels, request.latent_steps, height, width];
+        let mut state = legacy_noise(request.noise_seed, shape, &device) * vdm.sigmas.max;
+        if let Some(ground) = &request.conditioning.ground {
+            state = state * NOISE_SHARE + ground.latents.clone();
+        }
+        Self { sigmas: vdm.sigmas.table(request.steps), done: 0, state, x0: None, request }
+    }
+
+    /// One more evaluation; `None` when all are done.
+    pub fn step(&mut self, vdm: &Vdm) -> Option<StepState<'_>> {
+        let sigma = *self.sigmas.get(self.done)?;
+        // The reference tells the network the level in single precision.
+        let x0 = vdm.guided(&self.state, f64::from(sigma as f32), &self.request);
+        if let Some(next) = self.sigmas.get(self.done + 1) {
+            let before = self.x0.take();
+            let step = match before {
+                None => Step::euler(sigma, *next),
+                Some(_) => Step::adams_bashforth(self.sigmas[self.done - 1], sigma, *next),
+            };
+            self.state = advance(step, self.state.clone(), &x0, before);
+        }
+        self.done += 1;
+        let (step, of) = (self.done, self.sigmas.len());
+        Some(StepState { step, of, x0: self.x0.insert(x0), state: &self.state })
+    }
+
+    pub fn conditioning(&self) -> &Conditioning {
+        &self.request.conditioning
+    }
+
+    /// The clip's, `[batch, channel, frames, height, width]`, when all evaluations are done.
+    pub fn latents(&self) -> Option<&Tensor<5>> {
+        self.x0.as_ref().filter(|_| self.done == self.sigmas.len())
     }
 }
 
@@ -417,6 +443,28 @@ mod tests {
         });
         assert!(latents.is_none());
         assert_eq!(calls, 2);
+    }
+
+    #[test]
+    fn a_sampler_that_stood_still_goes_on_to_the_same_latents() {
+        let device = Device::flex();
+        let vdm = tiny().init(&device);
+        let request = request(&vdm, &device);
+        let at_once = vdm.sample(&request, |_| ControlFlow::Continue(())).expect("not cancelled");
+        let mut sampler = Sampler::new(&vdm, request);
+        for _ in 0..2 {
+            sampler.step(&vdm).expect("five are to be done");
+        }
+        assert!(sampler.latents().is_none());
+        let mut later = sampler.clone();
+        drop(sampler);
+        let mut seen = Vec::new();
+        while let Some(at) = later.step(&vdm) {
+            seen.push(at.step);
+        }
+        assert_eq!(seen, [3, 4, 5]);
+        let latents = later.latents().expect("all are done").clone();
+        assert_eq!((latents - at_once).abs().max().into_scalar::<f32>(), 0.0);
     }
 
     #[test]

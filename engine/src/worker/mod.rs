@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::gpu::{self, Chosen, ComputeChoice, DeviceChoice, PrecisionChoice};
-use crate::memory::{Budget, human};
+use crate::memory::Budget;
 use crate::pack::{Estimate, Job, Manifest, PackSource, Residence, Scale, Smaller, TooLarge};
 use crate::remote;
 use crate::rollout::{ClipCache, Models, PackModels};
@@ -171,15 +171,9 @@ fn pack_opener(choice: ComputeChoice, memory: Budget, scale: Scale) -> Box<Opene
         let chosen = chosen.map_err(|error| error.to_string())?;
         // It may be another one by now, as matrix units that fail their test spoil the first.
         last = Some((device, Chosen { device: chosen.device.clone(), ..opened }));
-        let job = Job {
-            clips: pack.manifest.longest_task(),
-            refined: true,
-            scale,
-            previews: true,
-            holds_scores: chosen.holds_scores(),
-            numbers: chosen.numbers,
-        };
-        let limit = memory.limit(!chosen.compiles);
+        let clips = pack.manifest.longest_task();
+        let job = Job { clips, scale, previews: true, ..Job::on(&chosen) };
+        let limit = memory.limit(chosen.free_memory());
         let (residence, reason) =
             residence(&pack.manifest, job, limit).map_err(|error| error.to_string())?;
         let models =
@@ -200,11 +194,7 @@ fn residence(
     };
     let coarse = Job { refined: false, previews: false, ..job };
     let (_, residence) = Estimate::plan(manifest, coarse, limit)?;
-    let mut reason = format!(
-        "Refining needs about {} of memory and {} are there, so there is coarse video alone",
-        human(error.needed),
-        human(error.limit)
-    );
+    let mut reason = format!("Refining needs {}, so there is coarse video alone", error.lack);
     if let Some(Smaller { scale, size, .. }) = error.smaller {
         reason += &format!("; started with --scale {scale} the studio refines at {size}");
     }

@@ -12,7 +12,7 @@ use crate::media::Frame;
 use crate::pack::{Estimate, Job, Manifest, PackSource, Residence, Scale};
 use crate::rollout::fake::{Calls, FAKE_SIZE, FakeModels};
 use crate::rollout::{ClipCache, ClipKey, Decodes, Models, Origin, PackModels, Path, Rollout};
-use crate::weights::{Numbers, Precision};
+use crate::weights::Precision;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -394,15 +394,7 @@ fn the_device_is_compared_with_the_processor_and_that_can_be_cancelled() {
 #[test]
 fn a_pack_that_cannot_be_refined_here_is_opened_for_coarse_video() {
     let manifest = Manifest::videoworld2();
-    let numbers = Numbers::default();
-    let job = Job {
-        clips: 7,
-        refined: true,
-        scale: Scale::default(),
-        previews: true,
-        holds_scores: false,
-        numbers,
-    };
+    let job = Job { clips: 7, previews: true, ..Job::default() };
     let at = |limit| residence(&manifest, job, limit);
     assert_eq!(at(None), Ok((Residence::Kept, None)));
     let (found, reason) = at(Some(8_000_000_000)).unwrap();
@@ -415,7 +407,7 @@ fn a_pack_that_cannot_be_refined_here_is_opened_for_coarse_video() {
     let (_, reason) = residence(&manifest, half, Some(needed - 500_000_000)).unwrap();
     let reason = reason.unwrap();
     assert!(reason.ends_with("with --scale 0.75 the studio refines at 624x368 pixels"), "{reason}");
-    assert!(at(Some(500_000_000)).unwrap_err().to_string().contains("memory are needed"));
+    assert!(at(Some(500_000_000)).unwrap_err().to_string().contains("of memory and"));
 }
 
 #[test]

@@ -26,8 +26,8 @@ pub type Opener = dyn FnMut(&PackSource, DeviceChoice) -> Result<Box<dyn Models>
 /// Called once on every new thread, so that a thread started after a panic begins with a fresh device.
 pub type MakeOpener = dyn Fn() -> Box<Opener> + Send + Sync;
 
-/// Previews decoded while a clip is sampled; each costs a whole decode.
-const PREVIEWS_PER_CLIP: usize = 3;
+/// Previews shown while a clip is sampled: of 35 steps, one every fourth or fifth.
+const PREVIEWS_PER_CLIP: usize = 8;
 
 fn run(
     queue: &Queue,

@@ -20,8 +20,8 @@ pub struct Args {
     /// Frames of a clip; the pack's own, 93 in the release, when left out
     #[arg(long, value_name = "N")]
     frames: Option<usize>,
-    /// Height and width of the refined video, for example 480x832; the pack's own when left out
-    #[arg(long, value_name = "HxW", value_parser = parse_size)]
+    /// Width and height of the refined video, for example 832x480; the pack's own when left out
+    #[arg(long, value_name = "WxH", value_parser = parse_size)]
     size: Option<FrameSize>,
     /// Where the networks run: auto, vulkan, metal, dx12 or cpu
     #[arg(long, default_value_t)]
@@ -41,20 +41,12 @@ pub struct Args {
 }
 
 fn parse_size(text: &str) -> Result<FrameSize, String> {
-    let parsed = text.split_once('x').and_then(|(height, width)| {
-        Some(FrameSize { height: height.parse().ok()?, width: width.parse().ok()? })
-    });
-    match parsed {
-        Some(size) if (8..=4096).contains(&size.height) && (8..=4096).contains(&size.width) => {
-            Ok(size)
-        }
-        _ => Err(format!("'{text}' is no size; write HEIGHTxWIDTH, each 8 to 4096")),
-    }
+    FrameSize::parse_within(text, 8..=4096)
 }
 
 /// That a clip does not fit the networks, and the next larger one that does.
 fn unfit(own: &Manifest, frames: usize, size: FrameSize) -> String {
-    let clip = |frames, FrameSize { height, width }| format!("{frames} frames of {height}x{width}");
+    let clip = |frames: usize, size: FrameSize| format!("{frames} frames of {size}");
     let FrameSize { height, width } = size;
     // Each fits or not whatever the others are, and the pack's own fit.
     let frames_fit = |frames: &usize| own.at(*frames, own.frame_size).is_ok();
@@ -100,10 +92,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_height_and_width() {
-        assert_eq!(parse_size("480x832"), Ok(FrameSize { height: 480, width: 832 }));
+    fn sizes_are_width_and_height() {
+        assert_eq!(parse_size("832x480"), Ok(FrameSize { height: 480, width: 832 }));
         for wrong in ["480", "480x", "7x8", "480x832x3"] {
-            assert!(parse_size(wrong).unwrap_err().contains("HEIGHTxWIDTH"), "{wrong}");
+            assert!(parse_size(wrong).unwrap_err().contains("WIDTHxHEIGHT"), "{wrong}");
         }
     }
 
@@ -113,7 +105,10 @@ mod tests {
         let (frames, size) = (6, FrameSize { height: 64, width: 112 });
         assert!(release.at(frames, size).is_err());
         let told = unfit(&release, frames, size);
-        assert_eq!(told, "6 frames of 64x112 do not fit the networks; 9 frames of 64x128 would");
+        assert_eq!(
+            told,
+            "6 frames of 112x64 pixels do not fit the networks; 9 frames of 128x64 pixels would"
+        );
         release.at(9, FrameSize { height: 64, width: 128 }).expect("what was told fits");
     }
 }

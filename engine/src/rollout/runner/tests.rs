@@ -181,7 +181,7 @@ fn neighbouring_clips_share_a_frame() {
     let frames: Vec<Frame> =
         (0..9).map(|i| Frame::from_pixel(1, 1, image::Rgb([i, 0, 0]))).collect();
     let numbers = |frames: &[Frame]| -> Vec<Vec<u8>> {
-        let clips = split_clips(frames, 5);
+        let clips = media::split_clips(frames, 5);
         clips.iter().map(|clip| clip.iter().map(|f| f.get_pixel(0, 0)[0]).collect()).collect()
     };
     assert_eq!(numbers(&frames), [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8]]);
