@@ -29,7 +29,7 @@ if [[ ! -e $sysroot/made ]]; then
 fi
 
 # Only the program itself is linked so; every crate it is made of is the one of `cargo run`.
-cargo rustc --release --locked --bin videoworld-studio -- -C link-arg="--sysroot=$sysroot"
+cargo rustc --release --locked -p videoworld-studio --bin videoworld-studio -- -C link-arg="--sysroot=$sysroot"
 mkdir -p "$out"
 cp "${CARGO_TARGET_DIR:-target}/release/videoworld-studio" packaging/linux/videoworld-studio.desktop "$out/"
 cp LICENSE-MIT LICENSE-APACHE README.md "$out/"

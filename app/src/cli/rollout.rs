@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long, default_value = "crop", value_parser = parse_fit)]
     pub fit: Fit,
     /// Memory to stay within: auto, 24G or 800M; auto is what is free on this machine when the
-    /// processor computes, and no limit on a graphics card, whose memory cannot be asked for
+    /// processor computes, a card's own memory less a tenth, and no limit where neither is known
     #[arg(long, value_name = "M", default_value_t)]
     pub memory: Budget,
     /// Refine at this share of the pack's height and width, 0.1 to 1: less memory, and at 0.5 about a

@@ -31,6 +31,8 @@ pub struct Job {
     pub scale: Scale,
     /// Whether clips are decoded while they are sampled.
     pub previews: bool,
+    /// Whether the program's own memory is computed in ([`Chosen::in_own_memory`]), or a card's.
+    pub in_own_memory: bool,
     /// Whether attention holds its scores, some at a time ([`Chosen::holds_scores`]).
     pub holds_scores: bool,
     /// Those of transformer and control branch.
@@ -47,6 +49,7 @@ impl Default for Job {
             refined: true,
             scale: Scale::default(),
             previews: false,
+            in_own_memory: true,
             holds_scores: false,
             numbers: Numbers::default(),
             largest_tensor: None,
@@ -58,6 +61,7 @@ impl Job {
     /// One clip, refined at its full size, on this device.
     pub fn on(chosen: &Chosen) -> Self {
         Self {
+            in_own_memory: chosen.in_own_memory,
             holds_scores: chosen.holds_scores(),
             numbers: chosen.numbers,
             largest_tensor: chosen.largest_tensor,
@@ -90,12 +94,12 @@ pub struct StageMemory {
     samples: bool,
 }
 
-/// The peak memory of a job, bytes.
+/// The peak of what a job takes of the memory it computes in, bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Estimate {
-    /// The program before it loads anything, and what it takes by the way.
+    /// The program before it loads anything, none of which a card holds, and what it takes by the way.
     pub program: u64,
-    /// Finished clips.
+    /// Finished clips, which are never on a card.
     pub clips: u64,
     /// Weights of dLDM, policy and video autoencoder.
     pub light: u64,
@@ -178,9 +182,13 @@ impl Estimate {
                 StageMemory::new("decoding", decoding),
             ]);
         }
+        let (program, clips) = match job.in_own_memory {
+            true => (memory::resident().unwrap_or(PROGRAM), sizes.clips() as u64),
+            false => (0, 0),
+        };
         Self {
-            program: memory::resident().unwrap_or(PROGRAM) + OVERHEAD,
-            clips: sizes.clips() as u64,
+            program: program + OVERHEAD,
+            clips,
             light: light.bytes,
             diffusion: diffusion.bytes,
             stages,
@@ -442,6 +450,17 @@ mod tests {
         assert_eq!(error.lack, Lack::Tensor { needed, limit: needed - 1 });
         let scale = error.smaller.as_ref().expect("smaller frames fit").scale;
         assert!(error.to_string().contains(&format!("--scale {scale}")), "{error}");
+    }
+
+    #[test]
+    fn a_card_holds_neither_the_program_nor_finished_clips() {
+        let of = |in_own_memory| {
+            Estimate::of(&Manifest::videoworld2(), Job { in_own_memory, ..job(true) })
+        };
+        let (own, card) = (of(true), of(false));
+        assert!(own.clips > 0 && own.program > OVERHEAD);
+        assert_eq!((card.clips, card.program), (0, OVERHEAD));
+        assert_eq!((card.diffusion, &card.stages), (own.diffusion, &own.stages));
     }
 
     #[test]
