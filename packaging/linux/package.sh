@@ -25,11 +25,17 @@ if [[ ! -e $sysroot/made ]]; then
     e7f7b45d9c5cfcf37609f0b6efd3c645272c812144703af89dfd32218fcb0fd3
   fetch g/gcc-10/libgcc-s1_10.2.1-6_amd64.deb \
     e478f2709d8474165bb664de42e16950c391f30eaa55bc9b3573281d83a29daf
+  # Links to places on the system itself are to stay in here.
+  find "$sysroot" -type l -lname '/*' -printf '%p %l\n' | while read -r link to; do
+    ln -sfn "$sysroot$to" "$link"
+  done
   touch "$sysroot/made"
 fi
 
 # Only the program itself is linked so; every crate it is made of is the one of `cargo run`.
-cargo rustc --release --locked -p videoworld-studio --bin videoworld-studio -- -C link-arg="--sysroot=$sysroot"
+cargo rustc --release --locked -p videoworld-studio --bin videoworld-studio -- \
+  -C link-arg="--sysroot=$sysroot" \
+  -C link-arg="-B$sysroot/usr/lib/x86_64-linux-gnu" -C link-arg="-L$sysroot/lib/x86_64-linux-gnu"
 mkdir -p "$out"
 cp "${CARGO_TARGET_DIR:-target}/release/videoworld-studio" packaging/linux/videoworld-studio.desktop "$out/"
 cp LICENSE-MIT LICENSE-APACHE README.md "$out/"

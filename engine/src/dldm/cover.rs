@@ -23,16 +23,17 @@ const MASK_BIAS: f32 = 3.0;
 const KEY_CHANNELS: usize = 32;
 /// Channels that say where in the frame a key lies.
 const PLACE_CHANNELS: usize = 6;
-/// Pixels of the frame along an edge whose mean is one colour to pick.
+/// Pixels of the frame along an edge whose mean is one colour to pick, and for which the features
+/// hold one query.
 pub const COLOUR_EDGE: usize = 2;
 const IMAGE_CHANNELS: usize = 3;
 
 /// Colours that a decoder picked from the first frame.
 #[derive(Debug, Clone)]
 pub struct Picked {
-    /// One a step and 2x2 pixels, `[batch, 3, step, height / 2, width / 2]`.
+    /// One a step and pixel, `[batch, 3, step, height, width]`.
     pub colours: Tensor<5>,
-    /// How much of every place each of them is, `[batch, step * row * column, place]`.
+    /// How much of every place each of them is, `[batch, step * height * width, place]`.
     pub shares: Tensor<3>,
     /// The colours of the places, `[batch, 3, place]`.
     pub places: Tensor<3>,
@@ -91,7 +92,7 @@ impl Cover {
         let mask = run_factorized(&self.mask, features.clone());
         let mask = sigmoid(patcher.unpatch(mask) - MASK_BIAS);
         let picked = self.pick(&frame, features);
-        let colour = spread(&picked.colours, patcher.patch_size(), paint.dims());
+        let colour = hold(&picked.colours, patcher.patch_size(), paint.dims()[2]);
         let strength = self.strength.val().unsqueeze_dims(&[0, 1, 2, 3]);
         (frame * (-mask.clone() + 1.0) + mask * colour * strength + paint, picked)
     }
@@ -120,29 +121,41 @@ impl Cover {
         let parts = (asked / KEY_CHANNELS).isqrt();
         let queries: Tensor<7> =
             queries.reshape([batch, steps, parts, parts, KEY_CHANNELS, rows, columns]);
-        let queries = queries.permute([0, 1, 5, 2, 6, 3, 4]);
+        let queries = queries.permute([0, 4, 1, 5, 2, 6, 3]);
+        let queries: Tensor<5> =
+            queries.reshape([batch, KEY_CHANNELS, steps, rows * parts, columns * parts]);
+        // Between two queries the colour changes at once where their scores cross, so that edges
+        // are as sharp as before and no longer stairs of 2x2 pixels.
         let queries: Tensor<3> =
-            queries.reshape([batch, steps * rows * columns * parts * parts, KEY_CHANNELS]);
-        let scores = queries.matmul(keys) / (KEY_CHANNELS as f32).sqrt();
+            finer(finer(queries, 3), 4).reshape([batch, KEY_CHANNELS, steps * height * width]);
+        let scores = queries.swap_dims(1, 2).matmul(keys) / (KEY_CHANNELS as f32).sqrt();
         let shares = softmax(scores, 2);
-        let picked = shares.clone().matmul(colours.clone().swap_dims(1, 2));
-        let picked: Tensor<5> =
-            picked.reshape([batch, steps, rows * parts, columns * parts, channels]);
-        Picked { colours: picked.permute([0, 4, 1, 2, 3]), shares, places: colours }
+        let picked = colours.clone().matmul(shares.clone().swap_dims(1, 2));
+        let picked = picked.reshape([batch, channels, steps, height, width]);
+        Picked { colours: picked, shares, places: colours }
     }
 }
 
-/// Colours held over the pixels and the frames of their step, in a video of these dimensions, whose
-/// first frame is a step of its own.
-fn spread(picked: &Tensor<5>, frames_per_step: usize, video: [usize; 5]) -> Tensor<5> {
-    let [batch, channels, steps, rows, columns] = picked.dims();
-    let [_, _, frames, height, width] = video;
-    let (held, edge) = (frames_per_step, COLOUR_EDGE);
-    let colour: Tensor<8> =
-        picked.clone().reshape([batch, channels, steps, 1, rows, 1, columns, 1]);
-    let colour = colour.expand([batch, channels, steps, held, rows, edge, columns, edge]);
-    let colour: Tensor<5> = colour.reshape([batch, channels, steps * held, height, width]);
-    colour.narrow(2, held - 1, frames)
+/// Twice as many values along a dimension, each a quarter of the way from one to the next.
+fn finer(x: Tensor<5>, dim: usize) -> Tensor<5> {
+    let mut shape = x.dims();
+    let count = shape[dim];
+    let before = Tensor::cat(vec![x.clone().narrow(dim, 0, 1), x.clone()], dim);
+    let after = Tensor::cat(vec![x.clone(), x.clone().narrow(dim, count - 1, 1)], dim);
+    let beside = [before.narrow(dim, 0, count), after.narrow(dim, 1, count)];
+    let pairs = beside.map(|next| (x.clone() * 0.75 + next * 0.25).unsqueeze_dim(dim + 1));
+    shape[dim] = COLOUR_EDGE * count;
+    Tensor::<6>::cat(pairs.to_vec(), dim + 1).reshape(shape)
+}
+
+/// Colours held over the frames of their step, of which the first is a step of its own.
+fn hold(picked: &Tensor<5>, frames_per_step: usize, frames: usize) -> Tensor<5> {
+    let [batch, channels, steps, height, width] = picked.dims();
+    let colour: Tensor<6> = picked.clone().unsqueeze_dim(3);
+    let colour = colour.expand([batch, channels, steps, frames_per_step, height, width]);
+    let colour: Tensor<5> =
+        colour.reshape([batch, channels, steps * frames_per_step, height, width]);
+    colour.narrow(2, frames_per_step - 1, frames)
 }
 
 /// Where every pixel lies, from -1 to 1 and around a circle, `[batch, 6, 1, height, width]`.
@@ -173,7 +186,7 @@ mod tests {
         let colours = Tensor::<5>::from_data(colours, &device);
         let frame = colours.clone().expand([2, 3, 1, 16, 24]);
         let picked = cover.pick(&frame, features).colours;
-        assert_eq!(picked.dims(), [2, 3, 3, 8, 12]);
+        assert_eq!(picked.dims(), [2, 3, 3, 16, 24]);
         let error = (picked - colours).abs().max().into_scalar::<f32>();
         assert!(error < 1e-5, "{error}");
     }
@@ -188,7 +201,8 @@ mod tests {
         let asking = Tensor::ones([1, 1, 6, 1, 1], &device) * 5.0;
         let asks = silent.clone().slice_assign([0..1, 1..2, 0..6, 2..3, 3..4], asking);
         let change = (cover.pick(&frame, asks).colours - cover.pick(&frame, silent).colours).abs();
-        let own = change.clone().slice([0..1, 0..3, 1..2, 4..6, 6..8]);
+        // Its 4x4 pixels and those next to them, which lie between two queries.
+        let own = change.clone().slice([0..1, 0..3, 1..2, 7..13, 11..17]);
         assert!(own.clone().max_dim(1).min().into_scalar::<f32>() > 1e-5);
         let all: f32 = change.sum().into_scalar();
         let own: f32 = own.sum().into_scalar();
@@ -196,16 +210,24 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_held_over_their_pixels_and_the_frames_of_their_step() {
+    fn values_between_two_lie_a_quarter_of_the_way() {
+        let device = Device::flex();
+        let values = TensorData::new(vec![0.0_f32, 4.0, 2.0], [1, 1, 1, 3, 1]);
+        let fine = finer(Tensor::from_data(values, &device), 3);
+        assert_eq!(fine.dims(), [1, 1, 1, 6, 1]);
+        let fine: Vec<f32> = fine.into_data().try_into_vec().expect("floats");
+        assert_eq!(fine, [0.0, 1.0, 3.0, 3.5, 2.5, 2.0]);
+    }
+
+    #[test]
+    fn colours_are_held_over_the_frames_of_their_step() {
         let device = Device::flex();
         let values: Vec<f32> = (0..3 * 2 * 3).map(|i| i as f32).collect();
         let picked = Tensor::<5>::from_data(TensorData::new(values, [1, 1, 3, 2, 3]), &device);
-        let video = spread(&picked, 4, [1, 1, 9, 4, 6]);
-        let values: Vec<f32> = video.into_data().try_into_vec().expect("floats");
-        for (i, value) in values.iter().enumerate() {
-            let (frame, row, column) = (i / 24, i / 6 % 4, i % 6);
-            let expected = frame.div_ceil(4) * 6 + row / 2 * 3 + column / 2;
-            assert_eq!(*value, expected as f32, "frame {frame}, row {row}, column {column}");
+        let video: Vec<f32> = hold(&picked, 4, 9).into_data().try_into_vec().expect("floats");
+        for (i, value) in video.iter().enumerate() {
+            let (frame, place) = (i / 6, i % 6);
+            assert_eq!(*value, (frame.div_ceil(4) * 6 + place) as f32, "frame {frame}");
         }
     }
 }

@@ -138,8 +138,8 @@ impl Sizes<'_> {
         let features = self.features(steps);
         let shares = match self.manifest.dldm.covers_first_frame {
             true => {
-                let colours = pixels(self.manifest.coarse_size) / COLOUR_EDGE.pow(2);
-                steps * colours.pow(2) * NUMBER
+                let pixels = pixels(self.manifest.coarse_size);
+                steps * pixels * (pixels / COLOUR_EDGE.pow(2)) * NUMBER
             }
             false => 0,
         };
