@@ -83,7 +83,7 @@ pub fn refined(
             let large = media::resize_bilinear(painted.clone(), pack.frame_size());
             let first = media::tensor_from_frames(&[&truth[0]], models.device());
             let ground = (vdm.beginning == Beginning::Coarse)
-                .then(|| Ground::new(vae, first.clone(), painted.clone()).untouched(vae));
+                .then(|| Ground::new(vae, first.clone(), painted.clone()).untouched());
             let request = RefineRequest {
                 first,
                 coarse: painted,

@@ -82,7 +82,7 @@ pub fn train(
     let seed = run.iteration() as u64;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let pool = ClipPool::start(Subject::Tasks, size, 9_000_000 + seed * 1000, 3000, 8 * batch);
-    let mut bank = Bank::<7>::default();
+    let mut bank = Bank::<{ Prepared::PARTS }>::default();
     let mut walk = Walk::default();
     while !run.is_done() {
         let frozen = run.progress() >= both_share;
@@ -101,7 +101,7 @@ pub fn train(
             let codes = out.codes.clone().inner().unsqueeze_dims(&[3, 4]);
             let coarse = dyed(&out.recon.inner(), &dyes);
             let prepared = prepare(&run.model.vdm, video, first, coarse, codes);
-            let prepared = prepared.map(Tensor::autodiff);
+            let prepared = Prepared::of(prepared.parts().map(Tensor::autodiff));
             let (loss, mut measures) = painting_loss(&run.model, prepared, out.codes, &mut rng);
             measures.push(("reconstruction", scalar(&reconstruction)));
             run.step(loss + reconstruction, measures)?;
@@ -112,10 +112,10 @@ pub fn train(
             false => usize::from(run.iteration() % NEW_EVERY == 0),
         };
         for _ in 0..fresh {
-            bank.keep_newest(BANK, walk.next(&run.model, &pool, coarse_size, &mut rng));
+            bank.keep_newest(BANK, walk.next(&run.model, &pool, coarse_size, &mut rng).parts());
         }
-        let prepared = bank.draw(batch, &mut rng);
-        let codes = code_tokens(prepared[CODES].clone());
+        let prepared = Prepared::of(bank.draw(batch, &mut rng));
+        let codes = code_tokens(prepared.codes.clone());
         let (loss, mut measures) = painting_loss(&run.model, prepared, codes, &mut rng);
         measures.push(("reconstruction", f64::NAN));
         run.step(loss, measures)?;
@@ -126,20 +126,20 @@ pub fn train(
 /// The loss of painting a batch, and its parts as measures. `codes` are `[batch, dimension, token]`.
 fn painting_loss(
     model: &Joint,
-    [target, hint, beneath, _, lost, truth, untouched]: Prepared,
+    prepared: Prepared,
     codes: Tensor<3>,
     rng: &mut ChaCha8Rng,
 ) -> (Tensor<1>, Vec<(&'static str, f64)>) {
     let vdm = &model.vdm;
+    let Prepared { target, hint, ground, truth, untouched, .. } = prepared;
     let context = vdm.dit.pad_context(model.dldm.connect(codes));
     if vdm.beginning == Beginning::Noise {
         let diffusion = diffusion_loss(vdm, target, Some(hint), None, context, rng).loss;
         let measures = vec![("diffusion", scalar(&diffusion))];
         return (diffusion * DIFFUSION_WEIGHT, measures);
     }
-    let Estimate { latents, loss } =
-        diffusion_loss(vdm, target, Some(hint), Some(beneath.clone()), context, rng);
-    let ground = Ground { latents: beneath, lost };
+    let beneath = Some(ground.latents.clone());
+    let Estimate { latents, loss } = diffusion_loss(vdm, target, Some(hint), beneath, context, rng);
     let picture = picture_error(ground.restore(vdm.vae.decode_whole(latents)), truth);
     let measures = vec![
         ("diffusion", scalar(&loss)),
@@ -160,12 +160,38 @@ struct Ends {
     refined: Tensor<5>,
 }
 
-/// What the painter learns from a clip: latents of the target and of the control's hint, the
-/// ground's latents, the codes `[batch, dimension, token, 1, 1]`, what the autoencoder loses of the
-/// ground, the target itself, and the picture's error if the ground is left as it is, `[1; 5]`.
-type Prepared = [Tensor<5>; 7];
-/// Where the codes are among them.
-const CODES: usize = 3;
+/// What the painter learns from a batch of clips.
+struct Prepared {
+    /// Latents of the truth.
+    target: Tensor<5>,
+    /// Latents of the control's hint.
+    hint: Tensor<5>,
+    /// `[batch, dimension, token, 1, 1]`.
+    codes: Tensor<5>,
+    ground: Ground,
+    /// The clip itself, `[batch, 3, frames, height, width]`.
+    truth: Tensor<5>,
+    /// The picture's error if the ground is left as it is, `[1; 5]`.
+    untouched: Tensor<5>,
+}
+
+impl Prepared {
+    const PARTS: usize = 9;
+
+    /// All tensors, as a bank keeps them.
+    fn parts(self) -> [Tensor<5>; Self::PARTS] {
+        let Self { target, hint, codes, ground, truth, untouched } = self;
+        let Ground { latents, changed, rebuilt, moves } = ground;
+        [target, hint, codes, latents, changed, rebuilt, moves, truth, untouched]
+    }
+
+    /// The inverse of [`Self::parts`].
+    fn of(parts: [Tensor<5>; Self::PARTS]) -> Self {
+        let [target, hint, codes, latents, changed, rebuilt, moves, truth, untouched] = parts;
+        let ground = Ground { latents, changed, rebuilt, moves };
+        Self { target, hint, codes, ground, truth, untouched }
+    }
+}
 
 /// Prepares clips whose target is `video` and whose `coarse` video belongs to `codes`, painted from
 /// the frame `first`.
@@ -180,24 +206,21 @@ fn prepare(
     let hint = vae.encode_whole(grey_hint(coarse.clone(), FrameSize::of_video(&video)));
     let ground = Ground::new(&vae, first, coarse);
     let target = vae.encode_whole(video.clone());
-    let untouched = picture_error(ground.untouched(&vae), video.clone()).reshape([1; 5]);
-    [target, hint, ground.latents, codes, ground.lost, video, untouched]
+    let untouched = picture_error(ground.untouched(), video.clone()).reshape([1; 5]);
+    Prepared { target, hint, codes, ground, truth: video, untouched }
 }
 
 /// Paints one prepared clip as a rollout does; its last frame.
-fn paint(
-    model: &Joint,
-    [_, hint, beneath, codes, lost, ..]: &Prepared,
-    noise_seed: u32,
-) -> Tensor<5> {
+fn paint(model: &Joint, prepared: &Prepared, noise_seed: u32) -> Tensor<5> {
     let (dldm, vdm) = (model.dldm.valid(), model.vdm.valid());
-    let ground = Ground { latents: beneath.clone(), lost: lost.clone() };
+    let Prepared { hint, codes, ground, .. } = prepared;
+    let beneath = &ground.latents;
     let request = SampleRequest {
         conditioning: Conditioning {
             given: beneath.clone().slice_dim(2, 0..1),
             hint: Some(hint.clone()),
             context: vdm.dit.pad_context(dldm.connect(code_tokens(codes.clone()))),
-            ground: (vdm.beginning == Beginning::Coarse).then_some(ground),
+            ground: (vdm.beginning == Beginning::Coarse).then(|| ground.clone()),
         },
         negative_context: None,
         latent_steps: beneath.dims()[2],
@@ -300,10 +323,9 @@ mod tests {
         let mut walk = Walk { place: Some(0), dye: Some(dye), ends: None };
         let coarse_size = FrameSize { height: 16, width: 24 };
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let [_, _, beneath, _, lost, truth, _] = walk.next(&model, &pool, coarse_size, &mut rng);
-        let ground = Ground { latents: beneath, lost }.untouched(&model.vdm.vae.valid());
+        let Prepared { ground, truth, .. } = walk.next(&model, &pool, coarse_size, &mut rng);
         let colours = |video: Tensor<5>| last_frame(video).mean_dims(&[0, 2, 3, 4]);
-        let apart = (colours(ground) - colours(truth)).abs().max().into_scalar::<f32>();
+        let apart = (colours(ground.untouched()) - colours(truth)).abs().max().into_scalar::<f32>();
         assert!(apart < 0.15, "{apart}");
     }
 }

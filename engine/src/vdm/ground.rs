@@ -35,18 +35,22 @@ pub struct Ground {
     /// Latents of the changed frame, which lie under the first noise,
     /// `[batch, channel, step, height, width]`.
     pub latents: Tensor<5>,
-    /// What the autoencoder loses of the changed frame, `[batch, 3, frames, height, width]`.
-    pub lost: Tensor<5>,
+    /// The changed frame, and what the autoencoder makes of it, `[batch, 3, frames, height, width]`.
+    pub changed: Tensor<5>,
+    pub rebuilt: Tensor<5>,
+    /// 1 where the coarse video changes and the painter may paint, 0 where the frame stays as it is,
+    /// `[batch, 1, frames, height, width]`.
+    pub moves: Tensor<5>,
 }
 
 impl Ground {
     /// The ground of a clip that begins with `frame`, `[batch, 3, 1, height, width]`, and changes
     /// it as `coarse` changes, `[batch, 3, frames, any, any]`.
     pub fn new(vae: &VideoVae, frame: Tensor<5>, coarse: Tensor<5>) -> Self {
-        let changed = changed_frame(frame, coarse);
+        let (changed, moves) = changed_frame(frame, coarse);
         let latents = vae.encode(changed.clone());
-        let lost = changed - vae.decode(latents.clone());
-        Self { latents, lost }
+        let rebuilt = vae.decode(latents.clone());
+        Self { latents, changed, rebuilt, moves }
     }
 
     /// Sampled latents, `[batch, channel, step, height, width]`, led back towards the ground's.
@@ -54,15 +58,16 @@ impl Ground {
         self.latents.clone() + (latents - self.latents.clone()) * PAINTED_SHARE
     }
 
-    /// Gives a decoded clip, `[batch, 3, frames, height, width]`, back what the autoencoder lost.
+    /// The changed frame with what a decoded clip, `[batch, 3, frames, height, width]`, has of its
+    /// own. Where nothing moves that is left out: it would only be the seams of the painter's patches.
     pub fn restore(&self, video: Tensor<5>) -> Tensor<5> {
-        video + self.lost.clone()
+        self.changed.clone() + (video - self.rebuilt.clone()) * self.moves.clone()
     }
 
     /// The changed frame itself, `[batch, 3, frames, height, width]`: what a painter that does
     /// nothing leaves.
-    pub fn untouched(&self, vae: &VideoVae) -> Tensor<5> {
-        self.restore(vae.decode(self.latents.clone()))
+    pub fn untouched(&self) -> Tensor<5> {
+        self.changed.clone()
     }
 }
 
@@ -71,9 +76,11 @@ impl Ground {
 /// coarse video in the end: in a rollout it goes its own way, and the frame that the painter ended
 /// with may have drifted from it.
 ///
+/// Also says where it changes, from 0 to 1, `[batch, 1, frames, height, width]`.
+///
 /// # Shapes
 /// `frame` `[batch, 3, 1, height, width]`, `coarse` `[batch, 3, frames, any, any]`
-fn changed_frame(frame: Tensor<5>, coarse: Tensor<5>) -> Tensor<5> {
+fn changed_frame(frame: Tensor<5>, coarse: Tensor<5>) -> (Tensor<5>, Tensor<5>) {
     let size = FrameSize::of_video(&frame);
     let start = coarse.clone().narrow(2, 0, 1);
     let change = (coarse.clone() - start.clone()).abs().max_dim(1);
@@ -86,8 +93,9 @@ fn changed_frame(frame: Tensor<5>, coarse: Tensor<5>) -> Tensor<5> {
     let small = resize_bilinear(frame.clone(), FrameSize::of_video(&coarse));
     let details = frame - resize_bilinear(small.clone(), size);
     let drift = resize_bilinear(small - start, size) * fading(frames, &coarse.device());
-    let kept = resize_bilinear(rests, size) * (details + drift);
-    (resize_bilinear(coarse, size) + kept).clamp(-1.0, 1.0)
+    let rests = resize_bilinear(rests, size);
+    let kept = rests.clone() * (details + drift);
+    ((resize_bilinear(coarse, size) + kept).clamp(-1.0, 1.0), -rests + 1.0)
 }
 
 /// From 1 down to 0 over [`DRIFT_FRAMES`], `[1, 1, frames, 1, 1]`.
@@ -119,7 +127,7 @@ mod tests {
     #[test]
     fn details_stay_where_the_coarse_video_rests_and_go_where_it_changes() {
         let (frame, coarse) = scene(&Device::flex());
-        let painted = changed_frame(frame.clone(), coarse);
+        let (painted, _) = changed_frame(frame.clone(), coarse);
         assert!(largest(painted.clone().narrow(2, 1, 1) - frame.clone()) < 1e-6);
         let last = painted.narrow(2, 2, 1);
         let (left, right) = (last.clone().narrow(4, 0, 8), last.narrow(4, 14, 10));
@@ -136,7 +144,7 @@ mod tests {
         let stripes = stripes.expand([1, 3, 1, 16, 24]);
         let frame = stripes.clone() + 0.5;
         let coarse = Tensor::<5>::zeros([1, 3, 17, 8, 12], &device);
-        let painted = changed_frame(frame.clone(), coarse);
+        let (painted, _) = changed_frame(frame.clone(), coarse);
         let at = |t: usize| painted.clone().narrow(2, t, 1);
         assert!(largest(at(0) - frame) < 1e-6, "a clip begins with the frame that it is given");
         assert!(largest(at(4) - stripes.clone() - 0.25) < 1e-6, "no jump on the way");
@@ -146,16 +154,23 @@ mod tests {
     }
 
     #[test]
-    fn a_painter_that_changes_nothing_leaves_the_changed_frame_as_it_is() {
+    fn only_what_moves_is_painted_and_the_rest_stays_as_it_is() {
         let device = Device::flex();
         let vae = VideoVaeConfig::craft_mini().init(&device);
         let (frame, coarse) = scene(&device);
-        let coarse = Tensor::cat(vec![coarse.clone(), coarse.clone().narrow(2, 0, 2)], 2);
-        let ground = Ground::new(&vae, frame.clone(), coarse.clone());
-        assert!(largest(ground.lost.clone()) > 0.01, "fresh weights lose nearly all");
-        assert!(largest(ground.untouched(&vae) - changed_frame(frame, coarse)) < 1e-5);
+        let coarse = Tensor::cat(vec![coarse.clone(), coarse.clone().narrow(2, 1, 2)], 2);
+        let ground = Ground::new(&vae, frame, coarse);
+        assert!(largest(ground.rebuilt.clone() - ground.changed.clone()) > 0.01);
+        let unpainted = ground.restore(ground.rebuilt.clone());
+        assert!(largest(unpainted - ground.untouched()) < 1e-6);
         assert!(largest(ground.temper(ground.latents.clone()) - ground.latents.clone()) < 1e-6);
-        let painted = ground.temper(ground.latents.clone() + 1.0) - ground.latents;
+        let painted = ground.temper(ground.latents.clone() + 1.0) - ground.latents.clone();
         assert!(largest(painted - PAINTED_SHARE as f32) < 1e-5);
+
+        let painted = ground.restore(ground.rebuilt.clone() + 1.0) - ground.untouched();
+        let last = painted.clone().narrow(2, 4, 1);
+        assert!(largest(painted.narrow(2, 0, 1)) < 1e-6, "nothing has moved yet");
+        assert!(largest(last.clone().narrow(4, 0, 8)) < 1e-6, "nothing moves there");
+        assert!(largest(last.narrow(4, 14, 10) - 1.0) < 1e-6);
     }
 }

@@ -406,7 +406,9 @@ mod tests {
         let mut means = [-3.0, 3.0].map(|level| {
             request.conditioning.ground = Some(Ground {
                 latents: Tensor::full([1, 32, 3, 4, 6], level, &device),
-                lost: Tensor::zeros([1, 3, 9, 32, 48], &device),
+                changed: Tensor::zeros([1, 3, 9, 32, 48], &device),
+                rebuilt: Tensor::zeros([1, 3, 9, 32, 48], &device),
+                moves: Tensor::zeros([1, 1, 9, 32, 48], &device),
             });
             let latents = vdm.sample(&request, |_| ControlFlow::Continue(()));
             let rest = latents.expect("not cancelled").narrow(2, 1, 2);
