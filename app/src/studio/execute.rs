@@ -14,7 +14,6 @@ use engine::worker::Request;
 use super::Studio;
 use super::jobs::{JobKind, Pace};
 use super::keeper::Kept;
-use super::map::MapColour;
 use super::model::{Action, Compare, Overlay, PackState, Waiting};
 use super::player::{Mark, Marks};
 use super::queue::Pending;
@@ -201,7 +200,6 @@ impl Studio {
             Command::MapReset => {
                 self.model.map.camera = None;
                 self.model.map.select(Vec::new());
-                self.model.map.colour = MapColour::default();
             }
             Command::Present => self.set_presenting(ctx, !self.model.view.presenting),
             Command::FullScreen => self.set_full_screen(ctx, !self.model.view.full_screen),
@@ -279,6 +277,10 @@ impl Studio {
 
     /// Goes to the machine that the dialog names.
     fn connect(&mut self) {
+        if let Some(reason) = self.model.no_move() {
+            self.model.toasts.info(reason);
+            return;
+        }
         match self.model.view.address.parse::<Remote>() {
             Ok(remote) => {
                 self.model.view.overlay = Overlay::None;
@@ -294,10 +296,7 @@ impl Studio {
 
     /// Goes on with the pack on another device. What was being computed is begun again there.
     fn move_to(&mut self, device: DeviceChoice) {
-        self.engine.cancel_all();
-        self.set_paused(false);
-        self.model.jobs.clear();
-        self.gave_way.clear();
+        self.drop_jobs();
         self.model.verified = None;
         let id = self.engine.send(Request::Move(device));
         self.model.jobs.add(id, JobKind::Move(device), false);
@@ -305,9 +304,11 @@ impl Studio {
 
     fn restart_engine(&mut self) {
         self.set_paused(false);
-        self.engine.restart();
         self.model.toasts.engine_lives();
-        if self.model.pack().is_none() {
+        if !self.engine.restart() {
+            // There is nothing to wait for.
+            self.model.engine_dead = false;
+        } else if self.model.pack().is_none() {
             self.model.pack = PackState::Opening;
         }
     }
@@ -383,12 +384,23 @@ impl Studio {
     fn begin(&mut self, mut session: Session) {
         session.codes.clone_from(&self.model.codes);
         self.user_acts();
+        self.drop_jobs();
+        // A picture that is still on its way was asked for before.
+        self.awaited += 1;
+        self.model.view.overlay = Overlay::None;
+        self.put_on_stage(Some(session));
+    }
+
+    /// Cancels all work and forgets it.
+    fn drop_jobs(&mut self) {
+        let opening = self.model.jobs.is_opening();
         self.engine.cancel_all();
         self.set_paused(false);
         self.model.jobs.clear();
         self.gave_way.clear();
-        self.model.view.overlay = Overlay::None;
-        self.put_on_stage(Some(session));
+        if opening {
+            self.opening_cancelled();
+        }
     }
 
     fn set_task(&mut self, task: Task) {
@@ -407,7 +419,7 @@ impl Studio {
             Fit::Letterbox => Fit::Crop,
         };
         self.save_settings();
-        if let Some(session) = &self.model.session {
+        if let Some(session) = self.model.session.as_ref().filter(|session| session.is_reshaped()) {
             let picture = session.picture.clone();
             self.start(picture);
         }
@@ -469,7 +481,6 @@ impl Studio {
             self.model.pack = PackState::Opening;
         }
         self.model.verified = None;
-        self.pack_source = source.clone();
         let id = self.engine.send(Request::OpenPack(source));
         self.model.jobs.add(id, JobKind::OpenPack, false);
     }

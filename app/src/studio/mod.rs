@@ -95,8 +95,6 @@ pub struct Studio {
     importer: Option<Importer>,
     ctx: egui::Context,
     keeper: Option<Keeper>,
-    /// The pack that was asked for last.
-    pack_source: PackSource,
     /// What computes when no other machine does.
     home: DeviceChoice,
     settings_path: Option<PathBuf>,
@@ -107,6 +105,8 @@ pub struct Studio {
     last_sampling: Sampling,
     /// What was asked for in place of a pack's own sampling.
     chosen_sampling: Option<(PackId, Sampling)>,
+    /// Number of the picture that is put on the stage as soon as it has the model's size.
+    awaited: u64,
 }
 
 impl Studio {
@@ -139,10 +139,10 @@ impl Studio {
                 device => device,
             },
             settings_path: options.settings,
-            pack_source: options.pack.clone(),
             gave_way: HashSet::new(),
             waiting_for: None,
             chosen_sampling: None,
+            awaited: 0,
             last_sampling: Sampling {
                 temperature: 0.0,
                 seed: 0,

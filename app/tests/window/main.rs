@@ -7,6 +7,7 @@ mod flow;
 mod hub;
 mod import;
 mod menu;
+mod packs;
 mod panels;
 mod player;
 mod queue;
