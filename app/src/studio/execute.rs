@@ -30,7 +30,9 @@ impl Studio {
     /// Takes the keys that were pressed and everything the panels asked for since the last frame.
     pub(super) fn execute_all(&mut self, ctx: &egui::Context) {
         let mut actions = std::mem::take(&mut self.model.actions);
-        actions.extend(Command::pressed(ctx).into_iter().map(Action::Run));
+        if !self.model.has_dialog() {
+            actions.extend(Command::pressed(ctx).into_iter().map(Action::Run));
+        }
         for action in actions {
             self.execute(ctx, action);
         }
@@ -456,12 +458,10 @@ impl Studio {
         ctx.send_viewport_cmd(egui::ViewportCommand::Fullscreen(full_screen));
     }
 
-    /// Overlay, then presentation, then full screen.
+    /// Alternatives, then presentation, then full screen. Dialogs take their own Escape.
     fn escape(&mut self, ctx: &egui::Context) {
         let view = &mut self.model.view;
-        if view.overlay != Overlay::None {
-            view.overlay = Overlay::None;
-        } else if view.alternatives.is_some() {
+        if view.alternatives.is_some() {
             view.alternatives = None;
         } else if view.presenting {
             self.set_presenting(ctx, false);

@@ -266,6 +266,12 @@ impl Model {
         self.actions.push(Action::Run(command));
     }
 
+    /// Whether a dialog lies over the window and has the keys.
+    pub fn has_dialog(&self) -> bool {
+        let verified = self.verified.is_some() && !self.view.presenting;
+        self.view.overlay != Overlay::None || verified
+    }
+
     pub fn pack(&self) -> Option<&Arc<PackSummary>> {
         match &self.pack {
             PackState::Ready(pack) => Some(pack),

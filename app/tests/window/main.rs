@@ -1,6 +1,7 @@
 //! The window against a scripted engine: driven by its labels and keys, and looked at.
 
 mod codes;
+mod dialogs;
 mod fake;
 mod flow;
 #[path = "../fetch/hub.rs"]
