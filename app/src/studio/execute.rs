@@ -364,6 +364,12 @@ impl Studio {
                     .filter_map(|name| Recorded::of_pack(name, &pack))
                     .find(|codes| tip.origin == Origin::Recorded { source: codes.source.clone() })
                     .map(Arc::new);
+                let (saved, now) = (kept.saved.sampling.scale, session.sampling().scale);
+                if saved != now {
+                    self.model.toasts.info(format!(
+                        "This session was refined at scale {saved}; here it goes on at {now}"
+                    ));
+                }
                 self.begin(session);
                 if kept.saved.unfinished.to_the_end {
                     self.play_to_the_end();

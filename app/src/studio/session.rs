@@ -116,7 +116,12 @@ impl Session {
             task: rollout.task,
         };
         let mut session = Self::of(rollout, picture, fit, pack);
-        session.set_sampling(&saved.sampling);
+        let mut sampling = saved.sampling.clone();
+        // The memory was counted for video of the pack's scale, so that it can only be smaller.
+        if f32::from(sampling.scale) > f32::from(session.sampling.scale) {
+            sampling.scale = session.sampling.scale;
+        }
+        session.set_sampling(&sampling);
         session.forget_recalled();
         for node in &saved.unfinished.cancelled {
             session.view_mut(*node).refine_given_up = true;
@@ -173,10 +178,10 @@ impl Session {
         &self.sampling
     }
 
-    /// Takes over temperature, steps and guidance, as far as they make sense, and says whether clips are
-    /// refined otherwise now. They begin where others end, so all are looked for or made anew.
+    /// Takes over what makes sense of it, and says whether clips are refined otherwise now. They
+    /// begin where others end, so all are looked for or made anew.
     pub fn set_sampling(&mut self, wanted: &Sampling) -> bool {
-        let Sampling { temperature, refine_steps, guidance, .. } = *wanted;
+        let Sampling { temperature, refine_steps, guidance, seed, scale } = *wanted;
         if temperature.is_finite() && temperature >= 0.0 {
             self.sampling.temperature = temperature;
         }
@@ -184,6 +189,7 @@ impl Session {
             self.sampling.guidance = guidance;
         }
         self.sampling.refine_steps = refine_steps.max(1);
+        (self.sampling.seed, self.sampling.scale) = (seed, scale);
         let mut otherwise = false;
         for at in 0..self.views.len() {
             let fresh = self.view_of(NodeId(at as u32));
