@@ -16,6 +16,9 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
     let theme = model.theme.clone();
     ui.horizontal_centered(|ui| {
         ui.spacing_mut().item_spacing.x = 14.0;
+        if let Some(name) = &model.reading {
+            ui.label(theme.strong_text(format!("Reading {name}…"), 12.5));
+        }
         match model.jobs.running().cloned() {
             Some(job) => show_job(model, ui, &theme, &job),
             None => {

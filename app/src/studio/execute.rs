@@ -5,7 +5,7 @@ use std::sync::Arc;
 use eframe::egui;
 use engine::craft::Task;
 use engine::gpu::DeviceChoice;
-use engine::media::{Fit, Frame};
+use engine::media::{Fit, Frame, FrameSize};
 use engine::pack::PackSource;
 use engine::remote::Remote;
 use engine::rollout::{Origin, Sampling};
@@ -329,10 +329,30 @@ impl Studio {
             self.model.waiting = Some(Waiting::Picture(picture));
             return;
         };
+        let (fit, size) = (self.model.settings.fit, pack.frame_size());
+        if FrameSize::of(&picture.pixels) == size {
+            let start = picture.pixels.clone();
+            self.start_fitted(picture, fit, start);
+        } else {
+            self.awaited += 1;
+            self.intake.fit(picture, fit, size, self.awaited);
+        }
+    }
+
+    /// The same with a picture that has the model's size.
+    pub(super) fn start_fitted(&mut self, picture: Picture, fit: Fit, start: Arc<Frame>) {
+        let pack = self.model.pack().cloned();
+        let Some(pack) = pack.filter(|pack| pack.frame_size() == FrameSize::of(&start)) else {
+            // Another pack was opened meanwhile.
+            self.start(picture);
+            return;
+        };
         let chosen = self.chosen_sampling.as_ref().filter(|(of, _)| *of == pack.id);
-        let mut session = Session::new(picture, self.model.settings.fit, pack);
+        // Seed and scale are not chosen.
+        let Sampling { seed, scale, .. } = pack.sampling;
+        let mut session = Session::new(picture, fit, start, pack);
         if let Some((_, sampling)) = chosen {
-            session.set_sampling(sampling);
+            session.set_sampling(&Sampling { seed, scale, ..sampling.clone() });
         }
         self.begin(session);
     }
@@ -416,8 +436,9 @@ impl Studio {
             return;
         };
         if session.rollout.task != task {
-            let picture = session.picture.clone();
-            self.start(Picture { task, ..picture });
+            let (fit, start) = (session.fit, session.rollout.start.clone());
+            let picture = Picture { task, ..session.picture.clone() };
+            self.start_fitted(picture, fit, start);
         }
     }
 

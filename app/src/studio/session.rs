@@ -86,9 +86,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// A rollout of nothing but `picture`, brought to the pack's size by `fit`.
-    pub fn new(picture: Picture, fit: Fit, pack: Arc<PackSummary>) -> Self {
-        let start = Arc::new(fit.apply(&picture.pixels, pack.frame_size()));
+    /// A rollout of nothing but `picture`, which `fit` brought to the pack's size in `start`.
+    pub fn new(picture: Picture, fit: Fit, start: Arc<Frame>, pack: Arc<PackSummary>) -> Self {
         let rollout = Rollout::new(start, picture.source.clone(), picture.task);
         Self::of(rollout, picture, fit, pack)
     }

@@ -10,6 +10,7 @@ mod import;
 mod menu;
 mod packs;
 mod panels;
+mod pictures;
 mod player;
 mod queue;
 mod remote;
