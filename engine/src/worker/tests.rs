@@ -495,13 +495,15 @@ fn a_machine_that_cannot_be_reached_at_the_start_is_done_without() {
 /// A worker that is opening `elsewhere`, where another pack is, and waits for a word to be done.
 fn opening(first: Option<PackSource>) -> (Worker, JobId, Sender<()>) {
     let (go_on, waits) = channel();
+    let (begins, begun) = channel();
     let waits = Arc::new(Mutex::new(waits));
     let make_opener = move || {
-        let waits = waits.clone();
+        let (begins, waits) = (begins.clone(), waits.clone());
         let opener = move |source: &PackSource, _: DeviceChoice| {
             let mut models = FakeModels::new(Arc::default());
             if let PackSource::Folder(_) = source {
                 Arc::make_mut(&mut models.pack).id = PackId([1; 32]);
+                begins.send(()).unwrap();
                 waits.lock().unwrap().recv().unwrap();
             }
             models.panics_on = Some(vec![3; 4]);
@@ -515,7 +517,7 @@ fn opening(first: Option<PackSource>) -> (Worker, JobId, Sender<()>) {
         until_end(&worker, job);
     }
     let job = worker.send(Request::OpenPack(PackSource::Folder("elsewhere".into())));
-    while !matches!(worker.events().recv_timeout(PATIENCE), Ok(Event::Progressed { .. })) {}
+    begun.recv_timeout(PATIENCE).unwrap();
     (worker, job, go_on)
 }
 
