@@ -185,7 +185,9 @@ impl Command {
             Self::Back => ("Back", "Go one clip back; nothing is lost"),
             Self::Forward => ("Forward", "Go one clip forward on this branch"),
             Self::Branch => ("Branch", "Predict this clip again with another seed"),
-            Self::Refine => ("Refine", "Refine this clip and the ones before it"),
+            Self::Refine => {
+                ("Refine", "Refine the clips of this branch, also those that were cancelled")
+            }
             Self::Sampling => {
                 ("Sampling…", "How freely codes are drawn, and how long video is refined")
             }
@@ -209,7 +211,7 @@ impl Command {
                 ("Play forward", "Play what is painted; again for twice the speed")
             }
             Self::PlayBackward => ("Play backward", "Play backward; again for twice the speed"),
-            Self::Pause => ("Pause", "Rest on this frame, and play at normal speed next"),
+            Self::Pause => ("Pause", "Rest on this frame, and play no faster than normal next"),
             Self::Faster => ("Faster", "Play faster"),
             Self::Slower => ("Slower", "Play slower"),
             Self::NormalSpeed => ("Normal speed", "Play at the clip's own speed"),
@@ -223,7 +225,7 @@ impl Command {
             Self::ToggleCompare => {
                 ("Compare on or off", "Switch between the best alone and the last compare mode")
             }
-            Self::SwapSides => ("Swap A and B", "Exchange coarse and refined"),
+            Self::SwapSides => ("Swap A and B", "Exchange the sides of wipe and side by side"),
             Self::Candidate1 => ("Take candidate 1", "Go on with the most likely code"),
             Self::Candidate2 => ("Take candidate 2", "Go on with the second most likely code"),
             Self::Candidate3 => ("Take candidate 3", "Go on with candidate 3"),
@@ -254,13 +256,16 @@ impl Command {
             }
             Self::PolicyCodes => ("Policy's codes", "Step asks the policy for the next clip"),
             Self::OpenCodes => ("Open codes…", "Step plays the codes that rollout or encode wrote"),
-            Self::ToggleFit => {
-                ("Crop or letterbox", "How a picture of another shape is brought to the model's")
-            }
+            Self::ToggleFit => (
+                "Crop or letterbox",
+                "Bring a picture of another shape to the model's; its rollout begins anew",
+            ),
             Self::SaveFrame => ("Save frame…", "Write the frame on the stage as PNG"),
             Self::CopyFrame => ("Copy frame", "Put the frame on the stage on the clipboard"),
             Self::MapColour => ("Colour the map by…", "Action, environment or step"),
-            Self::MapReset => ("Show the whole map", "Undo pan, zoom and selection of the map"),
+            Self::MapReset => {
+                ("Show the whole map", "End pan, zoom and selection of the map; its colours stay")
+            }
             Self::Present => ("Present", "Only stage, strip and captions; Esc leaves"),
             Self::FullScreen => ("Full screen", "Use the whole screen"),
             Self::NextTheme => ("Next theme", "Dark, light, high contrast"),

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use burn::tensor::Device;
 
-use crate::memory;
+use crate::memory::{self, Taken};
 use crate::remote::{self, Remote, RemoteError};
 use crate::weights::{Numbers, Precision};
 
@@ -153,6 +153,12 @@ pub struct Chosen {
     pub largest_tensor: Option<u64>,
     /// Bytes of a card's memory, where its interface tells.
     pub card_memory: Option<u64>,
+}
+
+/// What this program has taken to compute on `device`.
+pub fn taken(device: &Device) -> Taken {
+    let card = device.memory_pool_usage().map(|usage| usage.bytes_reserved);
+    Taken { card, own: memory::peak() }
 }
 
 /// The share of a card's memory that is left to the desktop and to other programs.

@@ -50,6 +50,40 @@ pub fn forget_peak() {
     fs::write("/proc/self/clear_refs", "5").ok();
 }
 
+/// What a program has taken, on a card and of the machine it runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Taken {
+    /// What a card's allocator holds, bytes.
+    pub card: Option<u64>,
+    /// The most that the program itself has occupied ([`peak`]), bytes.
+    pub own: Option<u64>,
+}
+
+impl Taken {
+    /// What an estimate is compared with: the memory that it computes in, bytes.
+    pub fn to_compare(self) -> Option<u64> {
+        self.card.or(self.own)
+    }
+
+    /// The larger of each: a card's allocator gives back what is released.
+    pub fn max(self, other: Self) -> Self {
+        Self { card: self.card.max(other.card), own: self.own.max(other.own) }
+    }
+
+    /// Beside what had been estimated, bytes, in words; `None` where nothing is known.
+    pub fn beside(self, estimated: u64) -> Option<String> {
+        let estimated = format!("about {} had been estimated", human(estimated));
+        match (self.card, self.own.map(human)) {
+            (Some(card), own) => {
+                let own = own.map_or_else(String::new, |own| format!(", {own} of this program"));
+                Some(format!("{} held on the card{own}, {estimated}", human(card)))
+            }
+            (None, Some(own)) => Some(format!("{own} at most, {estimated}")),
+            (None, None) => None,
+        }
+    }
+}
+
 fn field(file: &str, name: &str) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;
@@ -117,6 +151,22 @@ mod tests {
         assert_eq!(human(999), "999 B");
         assert_eq!(human(23_456_789), "23.5 MB");
         assert_eq!(human(4_000_000_000), "4.0 GB");
+    }
+
+    #[test]
+    fn what_was_taken_stands_beside_the_estimate() {
+        let own = Taken { own: Some(7_400_000_000), card: None };
+        let card = Taken { card: Some(6_000_000_000), own: Some(300_000_000) };
+        assert_eq!(own.to_compare(), Some(7_400_000_000));
+        let said = own.beside(7_900_000_000).unwrap();
+        assert_eq!(said, "7.4 GB at most, about 7.9 GB had been estimated");
+        assert_eq!(card.to_compare(), Some(6_000_000_000));
+        let said = card.beside(7_900_000_000).unwrap();
+        let wanted =
+            "6.0 GB held on the card, 300.0 MB of this program, about 7.9 GB had been estimated";
+        assert_eq!(said, wanted);
+        assert_eq!(Taken::default().beside(1), None);
+        assert_eq!(own.max(card), Taken { card: card.card, own: own.own });
     }
 
     #[test]

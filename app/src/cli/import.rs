@@ -121,11 +121,12 @@ fn agreed(answers: &mut dyn BufRead) -> Result<bool> {
 fn telling<T>(work: impl FnOnce(&mut Watch<'_>) -> T) -> T {
     let on_terminal = std::io::stderr().is_terminal();
     let mut told: Option<(Stage, u64)> = None;
-    let done = work(&mut |Progress { stage, done, total }| {
-        let percent = 100 * done / total.max(1);
+    let done = work(&mut |at: Progress| {
+        let stage = at.stage;
+        let percent = 100 * at.done / at.total.max(1);
         let before = told.replace((stage, percent));
         if on_terminal && before != told {
-            eprint!("\r{:<60}", format!("{stage} {percent} %"));
+            eprint!("\r{:<60}", format!("{stage} {}", at.figures()));
             std::io::stderr().flush().ok();
         } else if !on_terminal && before.is_none_or(|(before, _)| before != stage) {
             eprintln!("{stage}");

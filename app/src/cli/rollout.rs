@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use engine::craft::{Episode, Split, Task};
+use engine::gpu;
 use engine::media::{self, Clip, Fit, Frame};
-use engine::memory::{self, Budget, human};
+use engine::memory::{Budget, human};
 use engine::pack::{Estimate, Job, Pack, Residence, Scale};
 use engine::rollout::{
     ClipCache, ClipKey, NewClip, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling,
@@ -142,19 +143,8 @@ pub fn run(args: &Args) -> Result<()> {
             eprintln!("{reason}");
         }
     }
-    let estimated = human(estimate.peak(residence));
-    let card = chosen.device.memory_pool_usage().map(|usage| usage.bytes_reserved);
-    match (memory::peak(), card) {
-        (Some(peak), None) => {
-            println!("memory: {} at most, about {estimated} had been estimated", human(peak));
-        }
-        (peak, Some(card)) => {
-            let own =
-                peak.map_or_else(String::new, |own| format!(", {} of this program", human(own)));
-            let card = human(card);
-            println!("memory: {card} held on the card{own}, about {estimated} had been estimated");
-        }
-        (None, None) => {}
+    if let Some(beside) = gpu::taken(&chosen.device).beside(estimate.peak(residence)) {
+        println!("memory: {beside}");
     }
     Ok(())
 }

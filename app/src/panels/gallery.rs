@@ -29,7 +29,7 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
     last_session(model, ui, &theme);
     ui.add_space(8.0);
     if let PackState::Failed(reason) = model.pack.clone() {
-        placeholder(ui, &theme, "The pack could not be opened", &reason);
+        placeholder(ui, &theme, "No pack is open", &reason);
         ui.vertical_centered(|ui| {
             if KeyButton::new("Open pack…", "").show(ui, &theme).clicked() {
                 model.run(Command::OpenPack);

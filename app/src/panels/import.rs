@@ -93,8 +93,8 @@ fn running(
     };
     ui.horizontal(|ui| {
         ui.label(theme.muted_text(words));
-        if !stopping {
-            ui.label(theme.mono_text(format!("{:.0} %", fraction * 100.0)));
+        if let Some(at) = progress.filter(|_| !stopping) {
+            ui.label(theme.mono_text(at.figures()));
         }
     });
     progress_bar(ui, theme, WIDTH, fraction, &stage);

@@ -2,6 +2,7 @@
 
 use eframe::egui::{Align, Layout, Ui};
 use engine::gpu::DeviceChoice;
+use engine::memory::human;
 use engine::worker::{Progress, Stage};
 
 use super::queue;
@@ -15,6 +16,9 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
     let theme = model.theme.clone();
     ui.horizontal_centered(|ui| {
         ui.spacing_mut().item_spacing.x = 14.0;
+        if let Some(name) = &model.reading {
+            ui.label(theme.strong_text(format!("Reading {name}…"), 12.5));
+        }
         match model.jobs.running().cloned() {
             Some(job) => show_job(model, ui, &theme, &job),
             None => {
@@ -44,11 +48,12 @@ fn show_job(model: &mut Model, ui: &mut Ui, theme: &Theme, job: &Job) {
             let fraction = progress.done as f32 / progress.total.max(1) as f32;
             let width = (ui.available_width() * 0.18).clamp(60.0, 220.0);
             progress_bar(ui, theme, width, fraction, progress.stage.label());
-            ui.label(theme.muted_text(match model.jobs.pace {
-                Pace::Running => time_left(progress),
-                Pace::Pausing => "pausing after this step".to_owned(),
-                Pace::Paused => "paused".to_owned(),
-            }));
+            match model.jobs.pace {
+                // As wide whatever the figures are: the buttons behind it stand still.
+                Pace::Running => ui.label(theme.mono_text(format!("{:<19}", time_left(progress)))),
+                Pace::Pausing => ui.label(theme.muted_text("pausing after this step")),
+                Pace::Paused => ui.label(theme.muted_text("paused")),
+            };
         }
         None => {
             let paused = model.jobs.pace != Pace::Running;
@@ -110,15 +115,16 @@ fn count(progress: &Progress) -> String {
         Stage::DecodingVideo => "latent step",
         Stage::ReadingClips | Stage::PaintingCoarse | Stage::EncodingVideo => "clip",
     };
-    format!("{word} {} / {}", progress.done, progress.total)
+    let total = progress.total.to_string();
+    format!("{word} {:>1$} / {total}", progress.done, total.len())
 }
 
 fn time_left(progress: &Progress) -> String {
     match progress.left.map(|left| left.as_secs_f32()) {
         None => "estimating…".to_owned(),
         Some(seconds) if seconds < 1.0 => "under a second left".to_owned(),
-        Some(seconds) if seconds < 90.0 => format!("about {seconds:.0} s left"),
-        Some(seconds) => format!("about {:.0} min left", seconds / 60.0),
+        Some(seconds) if seconds < 90.0 => format!("about {seconds:2.0} s left"),
+        Some(seconds) => format!("about {:2.0} min left", seconds / 60.0),
     }
 }
 
@@ -150,26 +156,41 @@ fn show_measures(model: &Model, ui: &mut Ui, theme: &Theme) {
         }
         parts.remove(0);
     };
-    ui.label(theme.mono_text(text));
+    let label = ui.label(theme.mono_text(text));
+    if let Some((_, sentence)) = memory(model) {
+        label.on_hover_text(format!("Memory: {sentence}"));
+    }
 }
 
-/// Entropy here, memory of clips, how often the window draws itself.
+/// Entropy here, bytes of finished clips, and what all of it takes. Figures have one width.
 fn measures(model: &Model) -> Vec<String> {
     let mut parts = Vec::new();
     if let Some((_, _, prediction)) = model.inspected()
         && prediction.entropy_bits.is_finite()
     {
-        parts.push(format!("entropy {:.2} bit", prediction.entropy_bits));
+        parts.push(format!("entropy {:5.2} bit", prediction.entropy_bits));
     }
     let (used, budget) = model.memory;
     if budget > 0 {
-        let mega = |bytes: usize| bytes as f32 / f32::from(1_u16 << 10) / f32::from(1_u16 << 10);
-        parts.push(format!("clips {:.0} of {:.0} MB", mega(used), mega(budget)));
+        parts.push(format!("clips {:>8} of {}", human(used as u64), human(budget as u64)));
     }
-    parts.push(if model.player.playing {
-        format!("{:.0} fps", model.frames_per_second())
-    } else {
-        "0 fps idle".to_owned()
-    });
+    parts.extend(memory(model).map(|(short, _)| short));
     parts
+}
+
+/// What a rollout with this pack was estimated to take and has taken, short and in a sentence.
+fn memory(model: &Model) -> Option<(String, String)> {
+    let pack = model.pack()?;
+    let estimated = pack.estimated?;
+    let short = format!("memory estimated {}", human(estimated));
+    // Nothing is known of another machine's memory.
+    let taken = Some(model.taken).filter(|_| !pack.elsewhere);
+    let known = taken.and_then(|taken| Some((taken.to_compare()?, taken.beside(estimated)?)));
+    Some(match known {
+        Some((used, sentence)) => (format!("{short} · used {}", human(used)), sentence),
+        None => {
+            let sentence = format!("about {} of memory will be needed", human(estimated));
+            (short, sentence)
+        }
+    })
 }

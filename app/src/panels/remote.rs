@@ -20,12 +20,15 @@ pub fn show(model: &mut Model, ctx: &egui::Context) {
         let address = TextEdit::singleline(&mut model.view.address)
             .hint_text("ws://workstation:7431")
             .desired_width(f32::INFINITY);
-        ui.add(address).labelled_by(label.id);
+        let address = ui.add(address).labelled_by(label.id);
         let label = ui.label(theme.muted_text("Token, kept until the window is closed"));
         let token = TextEdit::singleline(&mut model.view.token)
             .password(true)
             .desired_width(f32::INFINITY);
-        ui.add(token).labelled_by(label.id);
+        let token = ui.add(token).labelled_by(label.id);
+        // Enter in a field; on a button it presses that button.
+        let entered = (address.lost_focus() || token.lost_focus())
+            && ui.input(|input| input.key_pressed(Key::Enter));
         ui.add_space(4.0);
         let named = !model.view.address.trim().is_empty();
         ui.horizontal(|ui| {
@@ -33,7 +36,6 @@ pub fn show(model: &mut Model, ctx: &egui::Context) {
             let here = model.is_elsewhere()
                 && KeyButton::new("This machine", "").show(ui, &theme).clicked();
             let close = KeyButton::new("Close", "").label("Close the dialog").show(ui, &theme);
-            let entered = ui.input(|input| input.key_pressed(Key::Enter));
             if named && (connect.clicked() || entered) {
                 model.actions.push(Action::Connect);
             }

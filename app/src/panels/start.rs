@@ -28,7 +28,7 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
         return;
     };
     let (start, task, fit) = (session.start.clone(), session.rollout.task, session.fit);
-    let original = session.picture.pixels.dimensions();
+    let (original, reshaped) = (session.picture.pixels.dimensions(), session.is_reshaped());
     let size = start.first().map_or((3, 2), |frame| frame.dimensions());
     let width = ui.available_width();
     let height = width * size.1 as f32 / size.0 as f32;
@@ -69,9 +69,7 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
     if !learned {
         ui.label(theme.dim_text("This pack has not learned this task").color(theme.accent));
     }
-    let same_shape =
-        u64::from(original.0) * u64::from(size.1) == u64::from(original.1) * u64::from(size.0);
-    if !same_shape {
+    if reshaped {
         ui.horizontal(|ui| {
             for choice in Fit::ALL {
                 let chosen = choice == fit;

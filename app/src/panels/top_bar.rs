@@ -5,6 +5,8 @@ use eframe::egui::{
     vec2,
 };
 
+use engine::memory::human;
+
 use super::menu;
 use crate::commands::Command;
 use crate::studio::model::{Model, PackState};
@@ -57,8 +59,11 @@ fn device_chips(model: &Model, ui: &mut Ui, theme: &Theme, narrow: bool) {
     match &model.pack {
         PackState::Ready(pack) => {
             let (height, width) = pack.frame_size;
+            let memory = pack.estimated.map_or_else(String::new, |estimated| {
+                format!(" · about {} of memory estimated", human(estimated))
+            });
             let facts = format!(
-                "{} · {width} × {height} pixels, {} frames a clip at {} fps · licence {}",
+                "{} · {width} × {height} pixels, {} frames a clip at {} fps{memory} · licence {}",
                 pack.name, pack.frames_per_clip, pack.fps, pack.licence
             );
             response.on_hover_text(facts);

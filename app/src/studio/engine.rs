@@ -16,10 +16,12 @@ pub trait Engine {
     fn poll(&mut self) -> Option<Event>;
     /// The best pixels under a key.
     fn clip(&self, key: ClipKey) -> Option<StoredClip>;
+    /// Whether pixels are still kept under a key.
+    fn keeps(&self, key: ClipKey) -> bool;
     /// Bytes of pixels kept and the most that may be kept.
     fn memory(&self) -> (usize, usize);
-    /// Starts the engine again after [`Event::Died`].
-    fn restart(&mut self);
+    /// Starts the engine again after [`Event::Died`]; returns whether a pack is opened with it.
+    fn restart(&mut self) -> bool;
 }
 
 impl Engine for Worker {
@@ -47,11 +49,15 @@ impl Engine for Worker {
         self.store().get(key)
     }
 
+    fn keeps(&self, key: ClipKey) -> bool {
+        self.store().keeps(key)
+    }
+
     fn memory(&self) -> (usize, usize) {
         self.store().memory()
     }
 
-    fn restart(&mut self) {
-        Worker::restart(self);
+    fn restart(&mut self) -> bool {
+        Worker::restart(self)
     }
 }

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use engine::memory::Taken;
+use engine::pack::PackSource;
 use engine::rollout::{NodeId, Rollout};
-use engine::worker::{Event, JobId};
+use engine::worker::{Event, JobId, PackSummary};
 
 use super::Studio;
 use super::jobs::{Job, JobKind};
+use super::map::MapView;
 use super::model::{PackState, Waiting};
 use super::session::Outcome;
 use crate::widgets::thumbnail::still;
@@ -22,10 +25,18 @@ impl Studio {
 
     fn take_event(&mut self, event: Event) {
         match event {
-            Event::PackOpened { job: _, pack } => {
+            Event::PackOpened { job, pack, source } => {
                 self.model.engine_dead = false;
                 self.model.toasts.engine_lives();
-                self.opened(pack);
+                if let Some(job) = self.model.jobs.get_mut(job) {
+                    job.opened = true;
+                }
+                self.opened(pack, source);
+            }
+            Event::Measured { job, taken } => {
+                if self.model.jobs.get_mut(job).is_some() {
+                    self.model.taken = self.model.taken.max(taken);
+                }
             }
             Event::Progressed { job, progress } => {
                 if let Some(job) = self.model.jobs.get_mut(job) {
@@ -62,6 +73,7 @@ impl Studio {
                     session.store(key, &stored);
                 }
                 self.show_if_new(&job);
+                self.tidy_clips();
             }
             Event::Encoded { .. } => {}
             Event::Verified { job, verified } => {
@@ -79,7 +91,14 @@ impl Studio {
                     self.finished(&job);
                 }
             }
-            Event::Cancelled { job } => self.ended_early(job),
+            Event::Cancelled { job } => {
+                let opening = |job: &mut Job| job.kind == JobKind::OpenPack && !job.opened;
+                let opening = self.model.jobs.get_mut(job).is_some_and(opening);
+                self.ended_early(job);
+                if opening {
+                    self.opening_cancelled();
+                }
+            }
             Event::Failed { job, reason } => {
                 let kind = self.model.jobs.get_mut(job).map(|job| job.kind);
                 self.ended_early(job);
@@ -139,6 +158,15 @@ impl Studio {
         self.show_if_new(job);
     }
 
+    /// The clip on the stage is in use; what is beside the line and no longer kept is let go.
+    pub(super) fn tidy_clips(&mut self) {
+        if let Some(session) = &mut self.model.session {
+            let current = session.current();
+            session.let_go(|key| self.engine.keeps(key));
+            self.fetch(current);
+        }
+    }
+
     /// Takes the clips of `node` from the store if they are there.
     pub(super) fn fetch(&mut self, node: NodeId) {
         let Some(session) = &mut self.model.session else {
@@ -182,18 +210,38 @@ impl Studio {
         }
     }
 
-    fn opened(&mut self, pack: Arc<engine::worker::PackSummary>) {
+    /// The engine has the pack that it had before.
+    pub(super) fn opening_cancelled(&mut self) {
+        let sentence = match self.model.pack() {
+            Some(pack) => format!("Opening a pack was cancelled; {} stays open", pack.name),
+            None => "Opening the pack was cancelled; no pack is open".to_owned(),
+        };
+        if !self.model.pack.is_ready() {
+            self.model.pack = PackState::Failed(sentence.clone());
+        }
+        self.model.toasts.info(sentence);
+    }
+
+    fn opened(&mut self, pack: Arc<PackSummary>, source: PackSource) {
         let same = self.model.pack().is_some_and(|old| old.id == pack.id);
         self.model.pack = PackState::Ready(pack.clone());
+        self.model.taken = Taken::default();
         if let Some(reason) = &pack.refiner_left_out {
             self.model.toasts.info(reason.as_str());
         }
         if !same {
+            // What was asked of the pack before means nothing to this one.
+            let others = self.model.jobs.iter().filter(|job| job.kind != JobKind::OpenPack);
+            for job in others.map(|job| job.id).collect::<Vec<_>>() {
+                self.engine.cancel(job);
+            }
             self.put_on_stage(None);
             self.model.codes = None;
             self.model.gallery.clear();
             self.ask_for_gallery(&pack);
-            self.drawing.ask_map(self.pack_source.clone());
+            let (colour, missing) = (self.model.map.colour, "The map is being read".to_owned());
+            self.model.map = MapView { colour, missing: Some(missing), ..MapView::default() };
+            self.drawing.ask_map(source);
         }
         match self.model.waiting.take() {
             Some(Waiting::Picture(picture)) => self.start(picture),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use eframe::egui;
 use engine::craft::Task;
 use engine::gpu::DeviceChoice;
-use engine::media::{Fit, Frame};
+use engine::media::{Fit, Frame, FrameSize};
 use engine::pack::PackSource;
 use engine::remote::Remote;
 use engine::rollout::{Origin, Sampling};
@@ -14,7 +14,6 @@ use engine::worker::Request;
 use super::Studio;
 use super::jobs::{JobKind, Pace};
 use super::keeper::Kept;
-use super::map::MapColour;
 use super::model::{Action, Compare, Overlay, PackState, Waiting};
 use super::player::{Mark, Marks};
 use super::queue::Pending;
@@ -31,7 +30,9 @@ impl Studio {
     /// Takes the keys that were pressed and everything the panels asked for since the last frame.
     pub(super) fn execute_all(&mut self, ctx: &egui::Context) {
         let mut actions = std::mem::take(&mut self.model.actions);
-        actions.extend(Command::pressed(ctx).into_iter().map(Action::Run));
+        if !self.model.has_dialog() {
+            actions.extend(Command::pressed(ctx).into_iter().map(Action::Run));
+        }
         for action in actions {
             self.execute(ctx, action);
         }
@@ -201,7 +202,6 @@ impl Studio {
             Command::MapReset => {
                 self.model.map.camera = None;
                 self.model.map.select(Vec::new());
-                self.model.map.colour = MapColour::default();
             }
             Command::Present => self.set_presenting(ctx, !self.model.view.presenting),
             Command::FullScreen => self.set_full_screen(ctx, !self.model.view.full_screen),
@@ -279,6 +279,10 @@ impl Studio {
 
     /// Goes to the machine that the dialog names.
     fn connect(&mut self) {
+        if let Some(reason) = self.model.no_move() {
+            self.model.toasts.info(reason);
+            return;
+        }
         match self.model.view.address.parse::<Remote>() {
             Ok(remote) => {
                 self.model.view.overlay = Overlay::None;
@@ -294,10 +298,7 @@ impl Studio {
 
     /// Goes on with the pack on another device. What was being computed is begun again there.
     fn move_to(&mut self, device: DeviceChoice) {
-        self.engine.cancel_all();
-        self.set_paused(false);
-        self.model.jobs.clear();
-        self.gave_way.clear();
+        self.drop_jobs();
         self.model.verified = None;
         let id = self.engine.send(Request::Move(device));
         self.model.jobs.add(id, JobKind::Move(device), false);
@@ -305,9 +306,11 @@ impl Studio {
 
     fn restart_engine(&mut self) {
         self.set_paused(false);
-        self.engine.restart();
         self.model.toasts.engine_lives();
-        if self.model.pack().is_none() {
+        if !self.engine.restart() {
+            // There is nothing to wait for.
+            self.model.engine_dead = false;
+        } else if self.model.pack().is_none() {
             self.model.pack = PackState::Opening;
         }
     }
@@ -326,10 +329,30 @@ impl Studio {
             self.model.waiting = Some(Waiting::Picture(picture));
             return;
         };
+        let (fit, size) = (self.model.settings.fit, pack.frame_size());
+        if FrameSize::of(&picture.pixels) == size {
+            let start = picture.pixels.clone();
+            self.start_fitted(picture, fit, start);
+        } else {
+            self.awaited += 1;
+            self.intake.fit(picture, fit, size, self.awaited);
+        }
+    }
+
+    /// The same with a picture that has the model's size.
+    pub(super) fn start_fitted(&mut self, picture: Picture, fit: Fit, start: Arc<Frame>) {
+        let pack = self.model.pack().cloned();
+        let Some(pack) = pack.filter(|pack| pack.frame_size() == FrameSize::of(&start)) else {
+            // Another pack was opened meanwhile.
+            self.start(picture);
+            return;
+        };
         let chosen = self.chosen_sampling.as_ref().filter(|(of, _)| *of == pack.id);
-        let mut session = Session::new(picture, self.model.settings.fit, pack);
+        // Seed and scale are not chosen.
+        let Sampling { seed, scale, .. } = pack.sampling;
+        let mut session = Session::new(picture, fit, start, pack);
         if let Some((_, sampling)) = chosen {
-            session.set_sampling(sampling);
+            session.set_sampling(&Sampling { seed, scale, ..sampling.clone() });
         }
         self.begin(session);
     }
@@ -361,6 +384,12 @@ impl Studio {
                     .filter_map(|name| Recorded::of_pack(name, &pack))
                     .find(|codes| tip.origin == Origin::Recorded { source: codes.source.clone() })
                     .map(Arc::new);
+                let (saved, now) = (kept.saved.sampling.scale, session.sampling().scale);
+                if saved != now {
+                    self.model.toasts.info(format!(
+                        "This session was refined at scale {saved}; here it goes on at {now}"
+                    ));
+                }
                 self.begin(session);
                 if kept.saved.unfinished.to_the_end {
                     self.play_to_the_end();
@@ -383,12 +412,23 @@ impl Studio {
     fn begin(&mut self, mut session: Session) {
         session.codes.clone_from(&self.model.codes);
         self.user_acts();
+        self.drop_jobs();
+        // A picture that is still on its way was asked for before.
+        self.awaited += 1;
+        self.model.view.overlay = Overlay::None;
+        self.put_on_stage(Some(session));
+    }
+
+    /// Cancels all work and forgets it.
+    fn drop_jobs(&mut self) {
+        let opening = self.model.jobs.is_opening();
         self.engine.cancel_all();
         self.set_paused(false);
         self.model.jobs.clear();
         self.gave_way.clear();
-        self.model.view.overlay = Overlay::None;
-        self.put_on_stage(Some(session));
+        if opening {
+            self.opening_cancelled();
+        }
     }
 
     fn set_task(&mut self, task: Task) {
@@ -396,8 +436,9 @@ impl Studio {
             return;
         };
         if session.rollout.task != task {
-            let picture = session.picture.clone();
-            self.start(Picture { task, ..picture });
+            let (fit, start) = (session.fit, session.rollout.start.clone());
+            let picture = Picture { task, ..session.picture.clone() };
+            self.start_fitted(picture, fit, start);
         }
     }
 
@@ -407,7 +448,7 @@ impl Studio {
             Fit::Letterbox => Fit::Crop,
         };
         self.save_settings();
-        if let Some(session) = &self.model.session {
+        if let Some(session) = self.model.session.as_ref().filter(|session| session.is_reshaped()) {
             let picture = session.picture.clone();
             self.start(picture);
         }
@@ -444,12 +485,10 @@ impl Studio {
         ctx.send_viewport_cmd(egui::ViewportCommand::Fullscreen(full_screen));
     }
 
-    /// Overlay, then presentation, then full screen.
+    /// Alternatives, then presentation, then full screen. Dialogs take their own Escape.
     fn escape(&mut self, ctx: &egui::Context) {
         let view = &mut self.model.view;
-        if view.overlay != Overlay::None {
-            view.overlay = Overlay::None;
-        } else if view.alternatives.is_some() {
+        if view.alternatives.is_some() {
             view.alternatives = None;
         } else if view.presenting {
             self.set_presenting(ctx, false);
@@ -469,7 +508,6 @@ impl Studio {
             self.model.pack = PackState::Opening;
         }
         self.model.verified = None;
-        self.pack_source = source.clone();
         let id = self.engine.send(Request::OpenPack(source));
         self.model.jobs.add(id, JobKind::OpenPack, false);
     }

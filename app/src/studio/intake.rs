@@ -2,15 +2,16 @@
 //! command line. All of them end in the same loader, off the window's thread.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use eframe::egui;
-use engine::media::{Frame, image_from_bytes, load_image, write_png};
+use engine::media::{Fit, Frame, FrameSize, image_from_bytes, load_image, write_png};
 use engine::rollout::{Session as SavedSession, SessionError};
 
 use super::keeper::Kept;
+use super::session::Picture;
 use crate::codes::StoredCodes;
 
 /// How the names of files of sessions and codes end.
@@ -25,6 +26,14 @@ pub enum Arrival {
         pixels: Arc<Frame>,
         source: String,
         path: Option<PathBuf>,
+    },
+    /// A picture, and what the model sees of it.
+    Fitted {
+        picture: Picture,
+        fit: Fit,
+        start: Arc<Frame>,
+        /// The one it was asked for with.
+        number: u64,
     },
     /// A rollout that was saved.
     Session(Kept),
@@ -47,17 +56,60 @@ pub enum Arrival {
     Failed(String),
 }
 
-/// Threads that read and write files and show dialogs, and the way back from them.
+/// Names of what is being read, the latest last.
+#[derive(Clone)]
+struct Names {
+    names: Arc<Mutex<Vec<String>>>,
+    ctx: egui::Context,
+}
+
+impl Names {
+    fn list(&self) -> MutexGuard<'_, Vec<String>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The window says that `name` is being read until what is returned is dropped.
+    fn say(&self, name: &str) -> Reading {
+        self.list().push(name.to_owned());
+        self.ctx.request_repaint();
+        Reading { names: self.clone(), name: name.to_owned() }
+    }
+}
+
+struct Reading {
+    names: Names,
+    name: String,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut names = self.names.list();
+        if let Some(at) = names.iter().position(|name| *name == self.name) {
+            names.remove(at);
+        }
+        drop(names);
+        self.names.ctx.request_repaint();
+    }
+}
+
+/// Threads that read and write files, resize pictures and show dialogs, and the way back from them.
 pub struct Intake {
     sender: Sender<Arrival>,
     receiver: Receiver<Arrival>,
     ctx: egui::Context,
+    names: Names,
 }
 
 impl Intake {
     pub fn new(ctx: egui::Context) -> Self {
         let (sender, receiver) = channel();
-        Self { sender, receiver, ctx }
+        let names = Names { names: Arc::default(), ctx: ctx.clone() };
+        Self { sender, receiver, ctx, names }
+    }
+
+    /// The picture that is being read or resized.
+    pub fn reading(&self) -> Option<String> {
+        self.names.list().last().cloned()
     }
 
     pub fn poll(&self) -> Option<Arrival> {
@@ -80,17 +132,31 @@ impl Intake {
     }
 
     pub fn open_path(&self, path: PathBuf) {
-        self.run(move || Some(load(path)));
+        let names = self.names.clone();
+        self.run(move || Some(load(path, &names)));
+    }
+
+    /// Brings a picture to the model's size, which takes a while for a large one.
+    pub fn fit(&self, picture: Picture, fit: Fit, size: FrameSize, number: u64) {
+        // Said from now on, so that it is not silent until the thread runs.
+        let reading = self.names.say(&picture.source);
+        self.run(move || {
+            let start = Arc::new(fit.apply(&picture.pixels, size));
+            drop(reading);
+            Some(Arrival::Fitted { picture, fit, start, number })
+        });
     }
 
     /// A dropped file, which may have no path of its own.
     pub fn open_dropped(&self, file: egui::DroppedFileHandle) {
+        let names = self.names.clone();
         self.run(move || {
             let path = file.path().to_path_buf();
             if path.is_file() {
-                return Some(load(path));
+                return Some(load(path, &names));
             }
             let name = name_of(&path);
+            let _reading = names.say(&name);
             let pixels = file
                 .bytes()
                 .and_then(|bytes| image_from_bytes(&bytes, &name).map_err(|e| e.to_string()));
@@ -102,23 +168,26 @@ impl Intake {
     }
 
     /// A picture from the clipboard.
-    pub fn open_pasted(&self, image: &egui::ColorImage) {
-        let [width, height] = image.size;
-        let bytes = image.pixels.iter().flat_map(|pixel| {
-            let [r, g, b, _] = pixel.to_srgba_unmultiplied();
-            [r, g, b]
+    pub fn open_pasted(&self, image: Arc<egui::ColorImage>) {
+        let name = "clipboard";
+        let reading = self.names.say(name);
+        self.run(move || {
+            let _reading = reading;
+            let [width, height] = image.size;
+            let bytes = image.pixels.iter().flat_map(|pixel| {
+                let [r, g, b, _] = pixel.to_srgba_unmultiplied();
+                [r, g, b]
+            });
+            let pixels = Frame::from_raw(width as u32, height as u32, bytes.collect());
+            Some(match pixels {
+                Some(pixels) if width > 0 && height > 0 => picture(pixels, name.to_owned(), None),
+                _ => Arrival::Failed("the clipboard holds an empty picture".to_owned()),
+            })
         });
-        let pixels = Frame::from_raw(width as u32, height as u32, bytes.collect());
-        let arrival = match pixels {
-            Some(pixels) if width > 0 && height > 0 => {
-                picture(pixels, "clipboard".to_owned(), None)
-            }
-            _ => Arrival::Failed("the clipboard holds an empty picture".to_owned()),
-        };
-        self.sender.send(arrival).ok();
     }
 
     pub fn ask_for_picture(&self, folder: Option<PathBuf>) {
+        let names = self.names.clone();
         self.run(move || {
             let mut dialog = rfd::FileDialog::new()
                 .set_title("Open a starting frame")
@@ -126,12 +195,13 @@ impl Intake {
             if let Some(folder) = folder {
                 dialog = dialog.set_directory(folder);
             }
-            dialog.pick_file().map(load)
+            dialog.pick_file().map(|path| load(path, &names))
         });
     }
 
     /// `folder` is where the window keeps rollouts by itself.
     pub fn ask_for_session(&self, folder: Option<PathBuf>) {
+        let names = self.names.clone();
         self.run(move || {
             let mut dialog = rfd::FileDialog::new()
                 .set_title("Open a session")
@@ -139,7 +209,7 @@ impl Intake {
             if let Some(folder) = folder {
                 dialog = dialog.set_directory(folder);
             }
-            dialog.pick_file().map(load)
+            dialog.pick_file().map(|path| load(path, &names))
         });
     }
 
@@ -217,7 +287,9 @@ fn ask_for_folders(title: &str) -> Option<(PathBuf, PathBuf)> {
 }
 
 /// A picture or, by its ending, a session or codes.
-fn load(path: PathBuf) -> Arrival {
+fn load(path: PathBuf, names: &Names) -> Arrival {
+    let name = name_of(&path);
+    let _reading = names.say(&name);
     if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(JSON_ENDING)) {
         return match SavedSession::load(&path) {
             Ok(saved) => Arrival::Session(Kept { path, saved: Arc::new(saved) }),
@@ -227,7 +299,7 @@ fn load(path: PathBuf) -> Arrival {
         };
     }
     match load_image(&path) {
-        Ok(pixels) => picture(pixels, name_of(&path), Some(path)),
+        Ok(pixels) => picture(pixels, name, Some(path)),
         Err(error) => Arrival::Failed(error.to_string()),
     }
 }
@@ -250,14 +322,17 @@ fn name_of(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn a_pasted_picture_arrives_with_its_pixels() {
         let intake = Intake::new(egui::Context::default());
         let image = egui::ColorImage::new([2, 1], vec![egui::Color32::RED, egui::Color32::BLUE]);
-        intake.open_pasted(&image);
-        let Some(Arrival::Picture { pixels, .. }) = intake.poll() else {
+        intake.open_pasted(Arc::new(image));
+        let arrival = intake.receiver.recv_timeout(Duration::from_secs(10));
+        let Ok(Arrival::Picture { pixels, .. }) = arrival else {
             panic!("no picture arrived");
         };
         assert_eq!(pixels.as_raw(), &[255, 0, 0, 0, 0, 255]);
@@ -268,7 +343,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.png");
         std::fs::write(&path, "not a picture").unwrap();
-        let Arrival::Failed(reason) = load(path) else {
+        let intake = Intake::new(egui::Context::default());
+        let Arrival::Failed(reason) = load(path, &intake.names) else {
             panic!("text was taken for a picture");
         };
         assert!(reason.contains("notes.png"), "{reason}");

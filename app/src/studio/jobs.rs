@@ -31,6 +31,8 @@ pub struct Job {
     /// The node that an extension made.
     pub made: Option<NodeId>,
     pub progress: Option<Progress>,
+    /// The pack that it opens is open.
+    pub opened: bool,
     /// Asked for by the window itself while nothing else was to do; gives way to the user's jobs.
     pub background: bool,
 }
@@ -56,7 +58,7 @@ pub struct Jobs {
 
 impl Jobs {
     pub fn add(&mut self, id: JobId, kind: JobKind, background: bool) {
-        self.jobs.push(Job { id, kind, made: None, progress: None, background });
+        self.jobs.push(Job { id, kind, made: None, progress: None, opened: false, background });
     }
 
     /// `None` for a job that is over: its late events mean nothing.
@@ -92,6 +94,11 @@ impl Jobs {
     pub fn running(&self) -> Option<&Job> {
         let reporting = self.jobs.iter().find(|job| job.progress.is_some());
         reporting.or(self.jobs.first())
+    }
+
+    /// Whether a pack is on its way to be opened.
+    pub fn is_opening(&self) -> bool {
+        self.jobs.iter().any(|job| job.kind == JobKind::OpenPack && !job.opened)
     }
 
     /// Whether a clip after `parent` is being predicted.

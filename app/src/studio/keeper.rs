@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine::media::Frame;
-use engine::rollout::{NodeId, Rollout, Session as SavedSession, Unfinished};
+use engine::rollout::{NodeId, Rollout, Sampling, Session as SavedSession, Unfinished};
 
 use super::session::Session;
 
@@ -40,15 +40,18 @@ struct State {
     start: Arc<Frame>,
     nodes: usize,
     current: NodeId,
+    sampling: Sampling,
     unfinished: Unfinished,
 }
 
 impl State {
-    fn of(rollout: &Rollout, unfinished: Unfinished) -> Self {
+    fn of(session: &Session, unfinished: Unfinished) -> Self {
+        let rollout = &session.rollout;
         Self {
             start: rollout.start.clone(),
             nodes: rollout.nodes().len(),
             current: rollout.current(),
+            sampling: session.sampling().clone(),
             unfinished,
         }
     }
@@ -60,7 +63,7 @@ impl State {
     fn same(&self, other: &Self) -> bool {
         self.same_rollout(other)
             && (self.nodes, self.current) == (other.nodes, other.current)
-            && self.unfinished == other.unfinished
+            && (&self.sampling, &self.unfinished) == (&other.sampling, &other.unfinished)
     }
 }
 
@@ -105,7 +108,7 @@ impl Keeper {
         unfinished: Unfinished,
         now: f64,
     ) -> Option<Duration> {
-        let state = State::of(&session.rollout, unfinished);
+        let state = State::of(session, unfinished);
         if !self.has_changed(&state) {
             self.due = None;
             return None;
@@ -120,7 +123,7 @@ impl Keeper {
 
     /// Writes what is not written yet, for a rollout that is about to be left.
     pub fn flush(&mut self, session: &Session, unfinished: Unfinished) {
-        let state = State::of(&session.rollout, unfinished);
+        let state = State::of(session, unfinished);
         if self.has_changed(&state) {
             self.write(session, state);
         }
@@ -129,7 +132,7 @@ impl Keeper {
     /// Goes on in the file that a rollout was read from, if it is one of ours.
     pub fn follow(&mut self, session: &Session, unfinished: Unfinished, path: &Path) {
         if path.parent() == Some(&self.folder) {
-            let state = State::of(&session.rollout, unfinished);
+            let state = State::of(session, unfinished);
             self.written = Some((state, path.to_owned()));
         }
     }

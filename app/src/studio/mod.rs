@@ -48,7 +48,7 @@ use importer::Importer;
 use intake::{Arrival, Intake};
 use keeper::{Keeper, News};
 use map::ClipRef;
-use model::{Action, Model, PackState};
+use model::{Action, Model, Overlay, PackState};
 use player::Marks;
 use session::Session;
 use stopwatch::Timed;
@@ -95,8 +95,6 @@ pub struct Studio {
     importer: Option<Importer>,
     ctx: egui::Context,
     keeper: Option<Keeper>,
-    /// The pack that was asked for last.
-    pack_source: PackSource,
     /// What computes when no other machine does.
     home: DeviceChoice,
     settings_path: Option<PathBuf>,
@@ -107,6 +105,8 @@ pub struct Studio {
     last_sampling: Sampling,
     /// What was asked for in place of a pack's own sampling.
     chosen_sampling: Option<(PackId, Sampling)>,
+    /// Number of the picture that is put on the stage as soon as it has the model's size.
+    awaited: u64,
 }
 
 impl Studio {
@@ -139,10 +139,10 @@ impl Studio {
                 device => device,
             },
             settings_path: options.settings,
-            pack_source: options.pack.clone(),
             gave_way: HashSet::new(),
             waiting_for: None,
             chosen_sampling: None,
+            awaited: 0,
             last_sampling: Sampling {
                 temperature: 0.0,
                 seed: 0,
@@ -216,8 +216,10 @@ impl Studio {
         if let Some(file) = dropped.into_iter().next() {
             self.intake.open_dropped(file);
         }
-        if let Some(image) = pasted {
-            self.intake.open_pasted(&image);
+        // The gallery asks for pictures, other dialogs do not.
+        let takes = !self.model.has_dialog() || self.model.view.overlay == Overlay::Gallery;
+        if let Some(image) = pasted.filter(|_| takes) {
+            self.intake.open_pasted(image);
         }
         while let Some(arrival) = self.intake.poll() {
             match arrival {
@@ -227,6 +229,11 @@ impl Studio {
                         self.save_settings();
                     }
                     self.start_from_file(pixels, source);
+                }
+                Arrival::Fitted { picture, fit, start, number } => {
+                    if number == self.awaited {
+                        self.start_fitted(picture, fit, start);
+                    }
                 }
                 Arrival::Session(kept) => self.resume(kept),
                 Arrival::Codes(stored) => self.open_codes(stored),
@@ -247,6 +254,7 @@ impl Studio {
                 }
             }
         }
+        self.model.reading = self.intake.reading();
     }
 
     /// Writes the rollout down as it grows, and takes in what was found from the last time.

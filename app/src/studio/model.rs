@@ -6,6 +6,7 @@ use std::sync::Arc;
 use engine::craft::Task;
 use engine::eval::Verified;
 use engine::media::Clip;
+use engine::memory::Taken;
 use engine::rollout::{ClipQuality, CodePrediction, NodeId, Rollout, Sampling};
 use engine::worker::{JobId, PackSummary};
 
@@ -210,6 +211,10 @@ pub struct Model {
     pub last_session: Option<Kept>,
     /// Bytes of finished clips and the most that may be kept.
     pub memory: (usize, usize),
+    /// What the open pack has taken so far, by itself and for all else in this process.
+    pub taken: Taken,
+    /// The picture that is being read or brought to the model's size.
+    pub reading: Option<String>,
     pub engine_dead: bool,
 }
 
@@ -239,10 +244,7 @@ impl Model {
                 presenting: false,
                 full_screen: false,
             },
-            map: MapView {
-                missing: Some("This pack has no reference set".to_owned()),
-                ..MapView::default()
-            },
+            map: MapView { missing: Some("The pack is not open".to_owned()), ..MapView::default() },
             jobs: Jobs::default(),
             toasts: Toasts::default(),
             thumbs: Thumbnails::default(),
@@ -253,6 +255,8 @@ impl Model {
             waiting: None,
             last_session: None,
             memory: (0, 0),
+            taken: Taken::default(),
+            reading: None,
             engine_dead: false,
             settings,
         }
@@ -260,6 +264,12 @@ impl Model {
 
     pub fn run(&mut self, command: Command) {
         self.actions.push(Action::Run(command));
+    }
+
+    /// Whether a dialog lies over the window and has the keys.
+    pub fn has_dialog(&self) -> bool {
+        let verified = self.verified.is_some() && !self.view.presenting;
+        self.view.overlay != Overlay::None || verified
     }
 
     pub fn pack(&self) -> Option<&Arc<PackSummary>> {
@@ -335,11 +345,5 @@ impl Model {
                 }
             },
         )
-    }
-
-    /// Speed of the player in frames a second.
-    pub fn frames_per_second(&self) -> f32 {
-        let fps = self.pack().map_or(8.0, |pack| pack.fps);
-        fps * self.player.speed
     }
 }

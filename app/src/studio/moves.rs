@@ -35,6 +35,7 @@ impl Studio {
             let node = session.current();
             session.want_coarse(node);
             self.fetch(node);
+            self.tidy_clips();
         }
     }
 

@@ -1,7 +1,7 @@
 //! What stands in the way of a command, in words. Menu, palette, buttons and keys ask here.
 
 use engine::remote;
-use engine::rollout::Rollout;
+use engine::rollout::{NodeId, Rollout};
 
 use super::importer::Import;
 use super::jobs::{JobKind, Pace};
@@ -10,9 +10,14 @@ use super::session::Session;
 use crate::commands::{CANDIDATES, Command};
 
 const NO_FRAME: &str = "Choose a starting frame first";
+const NO_PACK: &str = "The pack is not open";
+const OPENING: &str = "A pack is being opened; wait for it or cancel it";
 const NO_MAP: &str = "This pack has no map of its codes";
 const NO_CODES: &str =
     "This pack has no policy: choose recorded codes beside the stage, or open a file of codes";
+const NO_POLICY: &str = "This pack has no policy";
+const NO_TASK: &str = "This pack has not learned this task; choose another one";
+const RECORDED: &str = "Recorded codes have no candidates; play the policy's codes to see some";
 const NO_REFINER: &str = "This pack has no diffusion model, so there is coarse video alone";
 const STOPPED: &str = "The engine stopped; restart it first";
 const NO_WORK: &str = "Nothing is being computed";
@@ -43,42 +48,57 @@ impl Model {
             Command::RestoreSession if self.last_session.is_none() => {
                 Some("There is no earlier session")
             }
-            Command::RestoreSession => match self.pack {
-                PackState::Ready(_) => None,
-                PackState::Opening | PackState::Failed(_) => Some("The pack is not open"),
-            },
+            Command::RestoreSession => self.no_pack(),
             Command::PolicyCodes => match self.pack() {
-                Some(pack) => (!pack.has_policy).then_some("This pack has no policy"),
-                None => Some("The pack is not open"),
+                Some(pack) => (!pack.has_policy).then_some(NO_POLICY),
+                None => self.no_pack(),
             },
             Command::ImportWeights | Command::FetchWeights => {
                 let runs = self.import.as_ref().is_some_and(Import::is_running);
                 runs.then_some("An import is running; wait for it or cancel it")
             }
             Command::ConnectRemote if !remote::BUILT => Some(remote::NOT_BUILT),
-            Command::ConnectRemote | Command::ComputeHere if self.engine_dead => Some(STOPPED),
-            Command::ConnectRemote => None,
-            Command::ComputeHere => {
-                (!self.is_elsewhere()).then_some("This machine computes already")
+            Command::ConnectRemote => self.no_move(),
+            Command::ComputeHere if self.pack().is_some() && !self.is_elsewhere() => {
+                Some("This machine computes already")
             }
+            Command::ComputeHere => self.no_move(),
             Command::VerifyDevice if self.engine_dead => Some(STOPPED),
             Command::VerifyDevice if self.jobs.of_kind(JobKind::Verify).is_some() => {
                 Some("The device is being compared; wait for it or cancel it")
             }
-            Command::VerifyDevice => self.pack().is_none().then_some("The pack is not open"),
+            Command::VerifyDevice => self.no_pack(),
             Command::RestartEngine => (!self.engine_dead).then_some("The engine is running"),
             Command::Cancel => self.jobs.is_empty().then_some(NO_WORK),
             Command::PauseWork => {
                 (self.jobs.is_empty() && self.jobs.pace == Pace::Running).then_some(NO_WORK)
             }
             Command::MapColour | Command::MapReset => {
-                self.map.map.points.is_empty().then_some(NO_MAP)
+                let why = self.map.missing.as_deref().unwrap_or(NO_MAP);
+                self.map.map.points.is_empty().then_some(why)
             }
             Command::Present if self.view.presenting => None,
             _ => match &self.session {
                 Some(session) => self.obstacle_in(session, command),
-                None => Some(NO_FRAME),
+                None => self.no_pack().or(Some(NO_FRAME)),
             },
+        }
+    }
+
+    /// Why the pack cannot go to another device now; `None` if it can.
+    pub fn no_move(&self) -> Option<&'static str> {
+        match self.jobs.is_opening() {
+            _ if self.engine_dead => Some(STOPPED),
+            true => Some(OPENING),
+            false => self.no_pack(),
+        }
+    }
+
+    fn no_pack(&self) -> Option<&'static str> {
+        match self.pack {
+            PackState::Ready(_) => None,
+            PackState::Opening => Some(OPENING),
+            PackState::Failed(_) => Some(NO_PACK),
         }
     }
 
@@ -89,8 +109,13 @@ impl Model {
         match command {
             Command::Step if has_next => None,
             Command::PlayPause if !session.line().is_empty() => None,
-            Command::PlayPause => (!session.can_grow()).then_some(NO_CODES),
-            Command::Step | Command::Branch if !session.can_grow() => Some(NO_CODES),
+            Command::PlayPause | Command::Step | Command::Branch if !session.can_grow() => {
+                Some(NO_CODES)
+            }
+            Command::PlayPause | Command::Step | Command::Branch if !session.knows_task() => {
+                Some(NO_TASK)
+            }
+            Command::PlayPause => self.engine_dead.then_some(STOPPED),
             Command::Step if session.is_complete(session.current()) => Some(match session.codes {
                 Some(_) => "These codes are at their end; go back, or choose others",
                 None => "The task is done; go back and branch to try another way",
@@ -115,9 +140,17 @@ impl Model {
                 let none = !pack.has_policy && !pack.has_refiner;
                 none.then_some("This pack neither draws codes nor refines video")
             }
-            Command::Refine if session.pack().has_refiner => None,
-            Command::Refine => {
+            Command::Refine if !session.pack().has_refiner => {
                 Some(session.pack().refiner_left_out.as_deref().unwrap_or(NO_REFINER))
+            }
+            Command::Refine => {
+                let line = session.line();
+                let is_refined = |node: &NodeId| session.view(*node).is_refined();
+                match line.iter().all(is_refined) {
+                    true if line.is_empty() => Some("There is no clip to refine yet"),
+                    true => Some("Every clip of this branch is refined"),
+                    false => self.engine_dead.then_some(STOPPED),
+                }
             }
             Command::SaveFrame | Command::CopyFrame => {
                 self.best().is_none().then_some("There is no picture on the stage yet")
@@ -125,13 +158,19 @@ impl Model {
             Command::ClearMarks => {
                 (!self.player.marks.any()).then_some("There is no in or out point")
             }
-            _ if CANDIDATES.contains(&command) && session.codes.is_some() => {
-                Some("Recorded codes have no candidates; play the policy's codes to see some")
-            }
             _ => CANDIDATES.iter().position(|candidate| *candidate == command).and_then(|index| {
-                let outcomes = session.view(session.current()).candidates.as_ref();
-                let there = outcomes.is_some_and(|all| index < all.len());
-                (!there).then_some("This candidate is not painted yet")
+                let node = session.current();
+                let outcomes = session.view(node).candidates.as_ref();
+                match outcomes.map(Vec::len) {
+                    _ if session.codes.is_some() => Some(RECORDED),
+                    Some(count) if index < count => None,
+                    Some(_) => Some("There are not so many candidates"),
+                    None if !session.pack().has_policy => Some(NO_POLICY),
+                    None if !session.knows_task() => Some(NO_TASK),
+                    None if session.is_complete(node) => Some("The task is done"),
+                    None if self.engine_dead => Some(STOPPED),
+                    None => Some("This candidate is not painted yet"),
+                }
             }),
         }
     }

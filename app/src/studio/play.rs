@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use eframe::egui;
+use engine::craft::FPS;
 
 use super::Studio;
 use super::map::MapView;
@@ -86,12 +87,19 @@ fn play_reference(map: &mut MapView, ctx: &egui::Context, now: f64, speed: f32) 
         return;
     };
     let since = *map.playing_since.get_or_insert(now);
-    if reference_frame(since, now, speed) + 1 < clip.len() {
-        ctx.request_repaint_after(Duration::from_millis(60));
+    let frame = reference_frame(since, now, speed);
+    if frame + 1 < clip.len() {
+        let next = since + (frame + 1) as f64 / reference_rate(speed) - now;
+        ctx.request_repaint_after(Duration::from_secs_f64(next.max(0.001)));
     }
 }
 
-/// Frame of a reference clip that began at `since`, at 8 frames a second.
+/// Frame of a reference clip that began to play at `since`, seconds.
 pub fn reference_frame(since: f64, now: f64, speed: f32) -> usize {
-    ((now - since) * 8.0 * f64::from(speed)).max(0.0) as usize
+    ((now - since) * reference_rate(speed)).max(0.0) as usize
+}
+
+/// Frames a second: the craft world draws them, whatever the pack's clips have.
+fn reference_rate(speed: f32) -> f64 {
+    f64::from(FPS * speed)
 }

@@ -39,6 +39,8 @@ pub struct NodeView {
     pub coarse: Option<Clip>,
     /// A preview or the refined clip.
     pub refined: Option<StoredClip>,
+    /// How the clip ended, where its pixels were let go.
+    pub end: Option<Clip>,
     pub candidates: Option<Vec<Outcome>>,
     /// Whether the disk need not be asked for the refined clip before anything is computed.
     pub recalled: bool,
@@ -63,8 +65,7 @@ impl NodeView {
 
 /// A rollout and how it is looked at.
 ///
-/// # Limitations
-/// Every clip that was shown stays in memory until another starting frame is chosen.
+/// The clips of the line stay in memory, those of other branches as long as the engine keeps them.
 pub struct Session {
     pub rollout: Rollout,
     pub picture: Picture,
@@ -85,9 +86,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// A rollout of nothing but `picture`, brought to the pack's size by `fit`.
-    pub fn new(picture: Picture, fit: Fit, pack: Arc<PackSummary>) -> Self {
-        let start = Arc::new(fit.apply(&picture.pixels, pack.frame_size()));
+    /// A rollout of nothing but `picture`, which `fit` brought to the pack's size in `start`.
+    pub fn new(picture: Picture, fit: Fit, start: Arc<Frame>, pack: Arc<PackSummary>) -> Self {
         let rollout = Rollout::new(start, picture.source.clone(), picture.task);
         Self::of(rollout, picture, fit, pack)
     }
@@ -115,7 +115,12 @@ impl Session {
             task: rollout.task,
         };
         let mut session = Self::of(rollout, picture, fit, pack);
-        session.set_sampling(&saved.sampling);
+        let mut sampling = saved.sampling.clone();
+        // The memory was counted for video of the pack's scale, so that it can only be smaller.
+        if f32::from(sampling.scale) > f32::from(session.sampling.scale) {
+            sampling.scale = session.sampling.scale;
+        }
+        session.set_sampling(&sampling);
         session.forget_recalled();
         for node in &saved.unfinished.cancelled {
             session.view_mut(*node).refine_given_up = true;
@@ -156,6 +161,13 @@ impl Session {
         }
     }
 
+    /// Whether the picture had another shape than the model's frames, so that the fit matters.
+    pub fn is_reshaped(&self) -> bool {
+        let (width, height) = self.picture.pixels.dimensions();
+        let size = self.pack.frame_size();
+        u64::from(width) * u64::from(size.height) != u64::from(height) * u64::from(size.width)
+    }
+
     pub fn pack(&self) -> &PackSummary {
         &self.pack
     }
@@ -165,10 +177,10 @@ impl Session {
         &self.sampling
     }
 
-    /// Takes over temperature, steps and guidance, as far as they make sense, and says whether clips are
-    /// refined otherwise now. They begin where others end, so all are looked for or made anew.
+    /// Takes over what makes sense of it, and says whether clips are refined otherwise now. They
+    /// begin where others end, so all are looked for or made anew.
     pub fn set_sampling(&mut self, wanted: &Sampling) -> bool {
-        let Sampling { temperature, refine_steps, guidance, .. } = *wanted;
+        let Sampling { temperature, refine_steps, guidance, seed, scale } = *wanted;
         if temperature.is_finite() && temperature >= 0.0 {
             self.sampling.temperature = temperature;
         }
@@ -176,6 +188,7 @@ impl Session {
             self.sampling.guidance = guidance;
         }
         self.sampling.refine_steps = refine_steps.max(1);
+        (self.sampling.seed, self.sampling.scale) = (seed, scale);
         let mut otherwise = false;
         for at in 0..self.views.len() {
             let fresh = self.view_of(NodeId(at as u32));
@@ -277,6 +290,11 @@ impl Session {
         self.rollout.node(node).children.iter().rev().copied().find(gives)
     }
 
+    /// Whether what gives the codes can give those of this task.
+    pub fn knows_task(&self) -> bool {
+        self.codes.is_some() || self.pack.tasks.contains(&self.rollout.task)
+    }
+
     /// Places on the time axis: the task's clips, or more if there are more.
     pub fn clips_on_axis(&self) -> usize {
         self.clips_of_task().max(self.line().len()).max(1)
@@ -328,6 +346,7 @@ impl Session {
             refined_key: ClipKey::refined(&self.pack.id, &path, &self.sampling),
             coarse: None,
             refined: None,
+            end: None,
             candidates: None,
             // A clip that grows now is looked for when its turn to be refined comes.
             recalled: true,
@@ -474,6 +493,29 @@ impl Session {
         }
     }
 
+    /// Lets go of clips beside the line that the engine keeps no longer; they are computed or read
+    /// again when somebody goes there.
+    pub fn let_go(&mut self, is_kept: impl Fn(ClipKey) -> bool) {
+        let line = self.line();
+        for (at, view) in self.views.iter_mut().enumerate().skip(1) {
+            let is_lost = |key| !is_kept(key);
+            let on_line = line.contains(&NodeId(at as u32));
+            let refined = view.refined.is_some() && is_lost(view.refined_key);
+            let coarse = view.coarse.is_some() && is_lost(view.coarse_key);
+            if on_line || !(refined || coarse) {
+                continue;
+            }
+            let best = view.refined.as_ref().map(|stored| &stored.clip).or(view.coarse.as_ref());
+            view.end = best.and_then(|clip| clip.last()).cloned().map(still).or(view.end.take());
+            if refined {
+                (view.refined, view.recalled) = (None, false);
+            }
+            if coarse {
+                view.coarse = None;
+            }
+        }
+    }
+
     /// A picture for the node: how its clip ends, in the best pixels there are.
     pub fn thumbnail(&self, node: NodeId) -> Option<Clip> {
         if node == Rollout::ROOT {
@@ -481,6 +523,6 @@ impl Session {
         }
         let view = self.view(node);
         let refined = view.refined.as_ref().map(|stored| &stored.clip);
-        refined.or(view.coarse.as_ref()).cloned()
+        refined.or(view.coarse.as_ref()).or(view.end.as_ref()).cloned()
     }
 }

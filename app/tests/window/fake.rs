@@ -9,7 +9,7 @@ use std::time::Duration;
 use engine::craft::Task;
 use engine::eval::{Floor, Row, Table, Unit, Verified};
 use engine::gpu::DeviceChoice;
-use engine::memory::Budget;
+use engine::memory::{Budget, Taken};
 use engine::pack::{PackId, PackSource, RecordedCodes, Scale};
 use engine::rollout::{
     Candidate, ClipKey, ClipQuality, CodePrediction, NewClip, Path, Sampling, Stage, StoredClip,
@@ -44,6 +44,12 @@ pub struct Script {
     pub pack: PackSummary,
     /// Why the pack cannot be opened.
     pub pack_error: Option<String>,
+    /// Packs are never opened.
+    pub mute_openings: bool,
+    /// Where the pack came from that was opened last.
+    pub source: PackSource,
+    /// What refining takes.
+    pub taken: Taken,
     pub events: VecDeque<Event>,
     pub requests: Vec<Request>,
     pub cancelled: HashSet<JobId>,
@@ -66,6 +72,9 @@ impl Default for Script {
             kept: HashMap::new(),
             pack: pack(),
             pack_error: None,
+            mute_openings: false,
+            source: PackSource::Embedded,
+            taken: Taken { card: None, own: Some(1_190_000_000) },
             events: VecDeque::new(),
             requests: Vec::new(),
             cancelled: HashSet::new(),
@@ -136,6 +145,7 @@ pub fn pack() -> PackSummary {
         max_clips: 7,
         has_refiner: true,
         refiner_left_out: None,
+        estimated: Some(1_260_000_000),
         recorded: None,
     }
 }
@@ -198,9 +208,12 @@ impl Script {
                     self.events.push_back(Event::Failed { job, reason });
                     return;
                 }
+                None if self.mute_openings => return,
                 None => {
-                    let pack = Arc::new(self.pack.clone());
-                    self.events.push_back(Event::PackOpened { job, pack });
+                    if let Request::OpenPack(source) = request {
+                        self.source = source;
+                    }
+                    self.open(job);
                 }
             },
             Request::Extend { .. } | Request::Verify if self.mute_predictions => return,
@@ -262,6 +275,16 @@ impl Script {
         self.events.push_back(Event::Finished { job });
     }
 
+    fn open(&mut self, job: JobId) {
+        let (pack, source) = (Arc::new(self.pack.clone()), self.source.clone());
+        self.events.push_back(Event::PackOpened { job, pack, source });
+    }
+
+    /// Throws all clips away, as a store does that is too small.
+    pub fn forget_clips(&mut self) {
+        self.store.clear();
+    }
+
     /// The refined clips as a disk would have them at the next start.
     pub fn disk(&self) -> HashMap<ClipKey, StoredClip> {
         let refined = |stored: &StoredClip| stored.quality == ClipQuality::Refined;
@@ -298,6 +321,7 @@ impl Script {
             let progress = Progress { stage: Stage::Refining, done, total: 35, left };
             self.events.push_back(Event::Progressed { job, progress });
         }
+        self.events.push_back(Event::Measured { job, taken: self.taken });
         self.events.push_back(Event::ClipReady { job, key, quality });
         self.refining == Refining::Done
     }
@@ -352,14 +376,18 @@ impl Engine for FakeEngine {
         self.0.borrow().store.get(&key).cloned()
     }
 
+    fn keeps(&self, key: ClipKey) -> bool {
+        self.0.borrow().store.contains_key(&key)
+    }
+
     fn memory(&self) -> (usize, usize) {
         (38 << 20, 512 << 20)
     }
 
-    fn restart(&mut self) {
+    fn restart(&mut self) -> bool {
         let mut script = self.0.borrow_mut();
         script.restarts += 1;
-        let (job, pack) = (JobId(0), Arc::new(script.pack.clone()));
-        script.events.push_back(Event::PackOpened { job, pack });
+        script.open(JobId::RESTART);
+        true
     }
 }

@@ -14,11 +14,16 @@ use crate::fake::{Refining, Shared, options, studio};
 
 /// A window with its gallery drawn.
 pub fn open(script: &Shared, options: StudioOptions) -> Harness<'static, Studio> {
+    open_at(script, options, 1.0 / 16.0)
+}
+
+/// The same with so many seconds from one repaint to the next.
+fn open_at(script: &Shared, options: StudioOptions, dt: f32) -> Harness<'static, Studio> {
     let shared = Rc::clone(script);
     let mut harness = Harness::builder()
         .with_size([1600.0, 1000.0])
         .with_max_steps(60)
-        .with_step_dt(1.0 / 16.0)
+        .with_step_dt(dt)
         .build_eframe(move |cc| studio(cc, &shared, options));
     for _ in 0..200 {
         harness.run_steps(1);
@@ -32,7 +37,12 @@ pub fn open(script: &Shared, options: StudioOptions) -> Harness<'static, Studio>
 
 /// A window with a rollout begun from the first frame of the gallery.
 pub fn started(script: &Shared) -> Harness<'static, Studio> {
-    let mut harness = open(script, options());
+    started_at(script, 1.0 / 16.0)
+}
+
+/// The same with so many seconds from one repaint to the next.
+pub fn started_at(script: &Shared, dt: f32) -> Harness<'static, Studio> {
+    let mut harness = open_at(script, options(), dt);
     harness.get_by_label("Start Paper airplane, environment 1").click();
     harness.run_steps(4);
     assert!(harness.state().model().session.is_some(), "a click on a frame starts a rollout");

@@ -1,7 +1,12 @@
 //! The menus: what they give, and what they say of what they cannot give.
 
 use eframe::egui::Key;
+use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use videoworld_studio::commands::Command;
+use videoworld_studio::studio::Studio;
+use videoworld_studio::studio::map::MapColour;
+use videoworld_studio::studio::model::Action;
 
 use crate::fake::{Refining, Shared, options};
 use crate::flow::{open, place, press, started};
@@ -90,4 +95,50 @@ fn work_is_paused_and_goes_on_at_the_users_word() {
     press(&mut harness, Key::N);
     assert!(!script.borrow().paused, "a wish for the next clip is not left waiting");
     assert_eq!(place(&harness).1, 3);
+}
+
+#[test]
+fn what_cannot_be_refined_says_what_is_in_the_way() {
+    let script = Shared::default();
+    let mut harness = started(&script);
+    let why = |harness: &Harness<'_, Studio>| {
+        harness.state().model().obstacle(Command::Refine).map(str::to_owned)
+    };
+    assert_eq!(why(&harness).as_deref(), Some("There is no clip to refine yet"));
+    press(&mut harness, Key::N);
+    assert_eq!(why(&harness).as_deref(), Some("Every clip of this branch is refined"));
+    script.borrow_mut().refining = Refining::Stuck(14);
+    press(&mut harness, Key::N);
+    harness.get_by_label("Cancel").click();
+    harness.run_steps(4);
+    assert_eq!(why(&harness), None);
+    script.borrow_mut().die();
+    harness.run_steps(4);
+    assert!(why(&harness).is_some_and(|why| why.contains("restart it")));
+}
+
+#[test]
+fn a_task_that_was_not_learned_is_the_obstacle() {
+    let mut harness = open(&Shared::default(), options());
+    // The pack knows airplane and tower.
+    harness.get_by_label("Start Paper boat, environment 1").click();
+    harness.run_steps(4);
+    harness.key_press(Key::N);
+    harness.run_steps(2);
+    harness.get_by_label_contains("has not learned this task; choose another one");
+}
+
+#[test]
+fn showing_the_whole_map_keeps_its_colours() {
+    let mut harness = started(&Shared::default());
+    harness.key_press(Key::M);
+    harness.run_steps(2);
+    let colour = harness.state().model().map.colour;
+    assert_ne!(colour, MapColour::default());
+    let model = harness.state_mut().model_mut();
+    model.actions.extend([Action::SelectPoints(vec![1, 2]), Action::Run(Command::MapReset)]);
+    harness.run_steps(3);
+    let map = &harness.state().model().map;
+    assert!(map.selection.is_none());
+    assert_eq!(map.colour, colour);
 }

@@ -1,5 +1,7 @@
 //! In and out point, and the keys that play forward, backward and faster.
 
+use std::time::Duration;
+
 use eframe::egui::{Key, Modifiers};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
@@ -7,7 +9,7 @@ use videoworld_studio::studio::Studio;
 use videoworld_studio::studio::player::Mark;
 
 use crate::fake::Shared;
-use crate::flow::{press, started};
+use crate::flow::{press, started, started_at};
 
 fn at(harness: &Harness<'_, Studio>) -> i64 {
     harness.state().model().session.as_ref().expect("a rollout was begun").at()
@@ -124,4 +126,42 @@ fn forward_and_backward_double_their_speed() {
     harness.run_steps(30);
     assert_eq!(at(&harness), 0, "and at the start");
     assert!(!harness.state().model().player.playing);
+}
+
+#[test]
+fn a_clip_plays_at_its_own_rate_however_often_the_window_draws_itself() {
+    for dt in [1.0 / 60.0, 1.0 / 16.0, 0.3] {
+        let script = Shared::default();
+        let mut harness = started_at(&script, dt);
+        keys(&mut harness, Key::N, 1);
+        harness.run_steps((4.0 / dt) as usize);
+        keys(&mut harness, Key::Home, 1);
+        assert_eq!(at(&harness), 0);
+        keys(&mut harness, Key::L, 1);
+        let before = at(&harness);
+        let steps = (1.2 / dt).round();
+        harness.run_steps(steps as usize);
+        let wanted = steps * dt * 8.0;
+        let shown = (at(&harness) - before) as f32;
+        assert!((shown - wanted).abs() <= 1.0, "{shown} of {wanted} frames, {dt} s apart");
+    }
+}
+
+/// How long the window waits for its next repaint by itself.
+fn next_repaint(harness: &Harness<'_, Studio>) -> Duration {
+    let windows = harness.output().viewport_output.values();
+    windows.map(|window| window.repaint_delay).min().expect("there is a window")
+}
+
+#[test]
+fn a_resting_window_asks_for_no_repaint() {
+    let mut harness = started(&Shared::default());
+    press(&mut harness, Key::N);
+    keys(&mut harness, Key::Home, 1);
+    keys(&mut harness, Key::L, 1);
+    assert!(next_repaint(&harness) < Duration::from_millis(200), "it plays");
+    keys(&mut harness, Key::K, 1);
+    // Until messages are gone and pictures have come.
+    harness.run_steps(200);
+    assert_eq!(next_repaint(&harness), Duration::MAX, "{:?}", harness.ctx.repaint_causes());
 }

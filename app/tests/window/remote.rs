@@ -6,6 +6,7 @@ use eframe::egui::{Event as Input, Key};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use engine::gpu::DeviceChoice;
+use engine::pack::PackSource;
 use engine::worker::{Event, JobId, PackSummary, Request};
 use videoworld_studio::commands::Command;
 use videoworld_studio::studio::Studio;
@@ -93,12 +94,12 @@ fn a_lost_connection_is_said_and_the_rollout_goes_on() {
     press(&mut harness, Key::N);
     let job = JobId(script.borrow().requests.len() as u64);
     let reason = "the connection to ws://workstation:7431 was lost".to_owned();
-    let home = Arc::new(pack());
+    let (home, source) = (Arc::new(pack()), PackSource::Embedded);
     script.borrow_mut().mute_predictions = false;
     script
         .borrow_mut()
         .events
-        .extend([Event::PackOpened { job, pack: home }, Event::Failed { job, reason }]);
+        .extend([Event::PackOpened { job, pack: home, source }, Event::Failed { job, reason }]);
     harness.run_steps(4);
     harness.get_by_label_contains("the connection to ws://workstation:7431 was lost");
     assert!(!harness.state().model().is_elsewhere());

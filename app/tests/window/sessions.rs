@@ -7,7 +7,9 @@ use eframe::App as _;
 use eframe::egui::Key;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
-use engine::rollout::{ClipChoice, Session as SavedSession};
+use engine::pack::Scale;
+use engine::rollout::{ClipChoice, Sampling, Session as SavedSession};
+use videoworld_studio::studio::model::Action;
 use videoworld_studio::studio::{Studio, StudioOptions};
 
 use crate::fake::{Shared, options};
@@ -163,4 +165,55 @@ fn a_session_named_on_the_command_line_is_opened() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(choices(&next), choices(&harness));
+}
+
+fn sampling(harness: &Harness<'_, Studio>) -> Sampling {
+    harness.state().model().session.as_ref().expect("a rollout is there").sampling().clone()
+}
+
+fn restore(folder: &Path, scale: Scale) -> Harness<'static, Studio> {
+    let script = Shared::default();
+    script.borrow_mut().pack.sampling.scale = scale;
+    let mut harness = open(&script, keeping_in(folder));
+    wait_for_offer(&mut harness);
+    harness.get_by_label("Restore last session").click();
+    harness.run_steps(4);
+    harness
+}
+
+#[test]
+fn a_rollout_comes_back_with_the_sampling_it_was_made_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = open(&Shared::default(), keeping_in(folder.path()));
+    start(&mut harness);
+    press(&mut harness, Key::N);
+    wait_for(folder.path(), 1, 1);
+    let path = files(folder.path()).remove(0);
+    let set = Sampling { temperature: 0.3, ..sampling(&harness) };
+    harness.state_mut().model_mut().actions.push(Action::SetSampling(set));
+    // Nothing else of the rollout changes.
+    let asked = Instant::now();
+    while SavedSession::load(&path).unwrap().sampling.temperature != 0.3 {
+        assert!(asked.elapsed() < Duration::from_secs(10), "it is not written");
+        harness.run_steps(20);
+    }
+    // Its keeper would write into the same file.
+    drop(harness);
+    let half: Scale = "0.5".parse().unwrap();
+    let mut saved = SavedSession::load(&path).unwrap();
+    saved.sampling =
+        Sampling { temperature: 0.3, seed: 11, refine_steps: 12, guidance: 2.5, scale: half };
+    saved.save(&path).unwrap();
+    let mut next = restore(folder.path(), Scale::default());
+    assert_eq!(sampling(&next), saved.sampling);
+    next.state_mut().model_mut().actions.push(Action::Start(1));
+    next.run_steps(4);
+    assert_eq!(sampling(&next).scale, Scale::default(), "others are not as small");
+    drop(next);
+
+    saved.sampling.scale = Scale::default();
+    saved.save(&path).unwrap();
+    let next = restore(folder.path(), half);
+    assert_eq!(sampling(&next).scale, half, "memory was counted for no more");
+    next.get_by_label_contains("refined at scale 1; here it goes on at 0.5");
 }

@@ -31,6 +31,7 @@ use self::half_file::{Fit, HalfFile};
 use self::part::{Part, Wanted};
 use self::survey::{Holders, Survey};
 use crate::media::write_atomic;
+use crate::memory::human;
 use crate::pack::{CODES, MANIFEST, Manifest, NEGATIVE, NEGATIVE_KEY, Pack, PackError};
 use crate::vdm::{CONTROL_KEYS, control_begins_as};
 use crate::weights::{HostTensor, Weights};
@@ -89,6 +90,21 @@ pub struct Progress {
     /// stage, and how many there are.
     pub done: u64,
     pub total: u64,
+}
+
+impl Progress {
+    /// How far it is, for people and always as wide: bytes where they come or are hashed, otherwise
+    /// the share.
+    pub fn figures(&self) -> String {
+        match self.stage {
+            Stage::Fetching(_) | Stage::Checking(_) | Stage::Hashing(_) => {
+                format!("{:>8} of {}", human(self.done), human(self.total))
+            }
+            Stage::Asking | Stage::Reading | Stage::Writing(_) => {
+                format!("{:>3} %", 100 * self.done / self.total.max(1))
+            }
+        }
+    }
 }
 
 /// Hears how far a fetch or an import is, and says whether it goes on.

@@ -69,6 +69,7 @@ impl FakeModels {
             max_clips: 7,
             has_refiner: true,
             refiner_left_out: None,
+            estimated: None,
             recorded: None,
         };
         Self {

@@ -47,6 +47,9 @@ pub struct PackSummary {
     pub has_refiner: bool,
     /// Why the pack's diffusion model was left out, a sentence for people.
     pub refiner_left_out: Option<String>,
+    /// The most memory that a rollout of the longest task is estimated to take, refined where there
+    /// is a refiner, bytes; `None` where nobody estimated it.
+    pub estimated: Option<u64>,
     /// Codes that came with the pack.
     pub recorded: Option<RecordedCodes>,
 }
@@ -72,6 +75,16 @@ impl PackSummary {
 
     pub fn coarse_size(&self) -> FrameSize {
         FrameSize { height: self.coarse_size.0, width: self.coarse_size.1 }
+    }
+
+    /// What one finished clip takes in a [`ClipStore`](super::ClipStore), coarse and refined, bytes.
+    pub fn clip_bytes(&self) -> usize {
+        let values = |size: FrameSize| 3 * size.height as usize * size.width as usize;
+        let coarse = self.frames_per_clip * values(self.coarse_size());
+        let last = values(self.refined_size(self.sampling.scale));
+        let refined = if self.has_refiner { self.frames_per_clip * last } else { 0 };
+        // Of the coarse clip all numbers are kept as well, of the refined one those of its last frame.
+        coarse + refined + (coarse + last) * size_of::<f32>()
     }
 
     /// Clips from the starting frame to the end of `task`, if the pack knows it.

@@ -49,6 +49,12 @@ impl PackModels {
         self
     }
 
+    /// Says what memory was estimated for a whole rollout, bytes.
+    pub fn estimated(mut self, peak: u64) -> Self {
+        Arc::make_mut(&mut self.summary).estimated = Some(peak);
+        self
+    }
+
     /// Says why the diffusion model was left out, if it was.
     pub fn explained(mut self, reason: Option<String>) -> Self {
         Arc::make_mut(&mut self.summary).refiner_left_out = reason;
@@ -179,6 +185,7 @@ impl PackSummary {
             max_clips: planner.map_or(0, |p| p.max_codes() / manifest.codes_per_clip()),
             has_refiner: manifest.vdm.is_some(),
             refiner_left_out: None,
+            estimated: None,
             recorded: pack.recorded_codes()?,
         })
     }

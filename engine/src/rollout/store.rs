@@ -117,6 +117,11 @@ impl ClipStore {
         Some(StoredClip { clip: slot.clip.clone(), quality: slot.quality })
     }
 
+    /// Whether there are pixels under `key`; unlike [`Self::get`] this is no use of them.
+    pub fn keeps(&self, key: ClipKey) -> bool {
+        self.slots().clips.contains_key(&key)
+    }
+
     /// Bytes in use and the budget.
     pub fn memory(&self) -> (usize, usize) {
         let slots = self.slots();

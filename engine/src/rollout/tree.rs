@@ -72,7 +72,10 @@ pub struct NewClip {
     pub seed: u64,
 }
 
-/// Names the pixels of one clip: starting frame, task, every choice up to it, sampler settings and pack.
+/// Names the pixels of one clip, as a hash of all that decides them: of coarse ones pack, starting
+/// frame and every code up to it; of refined ones also the seed of each of these clips, the
+/// sampler's steps and guidance, and the scale. How the codes came to be, the task and the
+/// temperature among it, is no part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ClipKey(pub [u8; 16]);
 

@@ -86,6 +86,11 @@ impl<'a, M: Module> Run<'a, M> {
             .init();
         let (mut model, mut state) = (model, State::default());
         let checkpoint = folder.join("checkpoint");
+        let old = folder.join("checkpoint.old");
+        if !checkpoint.exists() && old.is_dir() {
+            // Killed between the two renames of `Run::checkpoint`.
+            fs::rename(&old, &checkpoint).map_err(|e| TrainError::file(&checkpoint, e))?;
+        }
         if checkpoint.is_dir() {
             let text = fs::read_to_string(checkpoint.join("state.json"))
                 .map_err(|e| TrainError::file(&checkpoint, e))?;
@@ -233,7 +238,8 @@ impl<'a, M: Module> Run<'a, M> {
             .map_err(|e| TrainError::file(&path, e))
     }
 
-    /// Writes beside the old checkpoint and swaps: a kill in between leaves one that is whole.
+    /// Writes beside the old checkpoint and swaps: a kill in between leaves one that is whole, which
+    /// [`Run::open`] finds under either name.
     fn checkpoint(&mut self) -> Result<(), TrainError> {
         let (new, whole) = (self.folder.join("checkpoint.new"), self.folder.join("checkpoint"));
         let old = self.folder.join("checkpoint.old");
@@ -264,5 +270,45 @@ impl<'a, M: Module> Run<'a, M> {
         }
         self.last_checkpoint = Instant::now();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::nn::{Linear, LinearConfig};
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn run<'a>(folder: &Path, on_tick: &'a mut dyn FnMut(&Tick)) -> Run<'a, Linear> {
+        let schedule = Schedule {
+            budget: Duration::from_secs(60),
+            max_iterations: Some(100),
+            learning_rate: 1e-3,
+            warmup: 1,
+        };
+        let model = LinearConfig::new(2, 1).init(&Device::flex().autodiff());
+        Run::open("test", folder, model, schedule, on_tick).unwrap()
+    }
+
+    #[test]
+    fn a_kill_between_the_renames_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut on_tick = |_: &Tick| {};
+        let mut first = run(dir.path(), &mut on_tick);
+        let input = Tensor::<2>::ones([1, 2], &Device::flex().autodiff());
+        for _ in 0..3 {
+            let loss = first.model.forward(input.clone()).sum();
+            first.step(loss, Vec::new()).unwrap();
+        }
+        first.checkpoint().unwrap();
+        let weight = first.model.weight.val().into_data();
+        drop(first);
+        let (whole, old) = (dir.path().join("checkpoint"), dir.path().join("checkpoint.old"));
+        fs::rename(&whole, &old).unwrap();
+        let next = run(dir.path(), &mut on_tick);
+        assert_eq!(next.iteration(), 3);
+        assert_eq!(next.model.weight.val().into_data(), weight);
+        assert!(whole.is_dir() && !old.exists());
     }
 }

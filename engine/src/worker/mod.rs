@@ -8,12 +8,12 @@ mod tests;
 mod thread;
 
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::gpu::{self, Chosen, ComputeChoice, DeviceChoice, PrecisionChoice};
 use crate::memory::Budget;
-use crate::pack::{Estimate, Job, Manifest, PackSource, Residence, Scale, Smaller, TooLarge};
+use crate::pack::{Estimate, Job, Manifest, Residence, Scale, Smaller, TooLarge};
 use crate::remote;
 use crate::rollout::{ClipCache, Models, PackModels};
 
@@ -23,10 +23,7 @@ pub use protocol::{Event, JobId, Progress, Request};
 pub use thread::{MakeOpener, Opener};
 
 use queue::Queue;
-use thread::Running;
-
-/// Bytes of finished clips kept when nobody says otherwise.
-const STORE_BUDGET: usize = 512 << 20;
+use thread::{LastPack, Running};
 
 /// How long closing waits for a step that cannot be interrupted.
 const CLOSING_BOUND: Duration = Duration::from_secs(2);
@@ -44,7 +41,7 @@ pub struct Worker {
     events: Receiver<Event>,
     running: Option<Running>,
     /// Opened again after a restart.
-    last_pack: Mutex<Option<PackSource>>,
+    last_pack: LastPack,
 }
 
 impl Worker {
@@ -60,20 +57,21 @@ impl Worker {
         let make_opener: Arc<MakeOpener> = Arc::new(make_opener);
         let (sender, events) = channel();
         let queue = Arc::new(Queue::new(sender, Box::new(wake)));
-        let store = ClipStore::new(STORE_BUDGET);
+        // Every pack that is opened has a budget of its own.
+        let store = ClipStore::new(0);
         let cache = cache.map(Arc::new);
-        let running =
-            Running::start(queue.clone(), home, make_opener.clone(), store.clone(), cache.clone());
-        Self {
-            queue,
-            home,
-            make_opener,
-            store,
-            cache,
-            events,
-            running: Some(running),
-            last_pack: Mutex::new(None),
-        }
+        let last_pack = LastPack::default();
+        let mut worker =
+            Self { queue, home, make_opener, store, cache, events, running: None, last_pack };
+        worker.start();
+        worker
+    }
+
+    fn start(&mut self) {
+        let (queue, make_opener) = (self.queue.clone(), self.make_opener.clone());
+        let (store, cache) = (self.store.clone(), self.cache.clone());
+        let last_pack = self.last_pack.clone();
+        self.running = Some(Running::start(queue, self.home, make_opener, store, cache, last_pack));
     }
 
     /// Starts a worker on a device that is chosen when the first pack is opened. It stays within
@@ -92,10 +90,6 @@ impl Worker {
     /// Queues a request and names it. Every job ends with exactly one of [`Event::Finished`],
     /// [`Event::Cancelled`] and [`Event::Failed`], or the worker with [`Event::Died`].
     pub fn send(&self, request: Request) -> JobId {
-        if let Request::OpenPack(source) = &request {
-            let mut last = self.last_pack.lock().unwrap_or_else(PoisonError::into_inner);
-            *last = Some(source.clone());
-        }
         self.queue.push(request)
     }
 
@@ -131,23 +125,18 @@ impl Worker {
         self.queue.is_open()
     }
 
-    /// Starts a new thread after [`Event::Died`] and opens the last pack again; does nothing on a
-    /// worker that is alive.
-    pub fn restart(&mut self) {
-        if self.is_alive() {
-            return;
+    /// Starts a new thread after [`Event::Died`], which first opens the pack again that was open, and
+    /// says whether there is one: [`Event::PackOpened`] or another [`Event::Died`] follows. Does
+    /// nothing on a worker that is alive.
+    pub fn restart(&mut self) -> bool {
+        if !self.is_alive() {
+            if let Some(dead) = self.running.take() {
+                dead.join_within(CLOSING_BOUND);
+            }
+            self.queue.reopen();
+            self.start();
         }
-        if let Some(dead) = self.running.take() {
-            dead.join_within(CLOSING_BOUND);
-        }
-        self.queue.reopen();
-        let (queue, make_opener) = (self.queue.clone(), self.make_opener.clone());
-        let (store, cache) = (self.store.clone(), self.cache.clone());
-        self.running = Some(Running::start(queue, self.home, make_opener, store, cache));
-        let last = self.last_pack.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(source) = last {
-            self.send(Request::OpenPack(source));
-        }
+        self.last_pack.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 }
 
@@ -174,31 +163,32 @@ fn pack_opener(choice: ComputeChoice, memory: Budget, scale: Scale) -> Box<Opene
         let clips = pack.manifest.longest_task();
         let job = Job { clips, scale, previews: true, ..Job::on(&chosen) };
         let limit = memory.limit(chosen.free_memory());
-        let (residence, reason) =
-            residence(&pack.manifest, job, limit).map_err(|error| error.to_string())?;
+        let (estimate, residence, reason) =
+            plan(&pack.manifest, job, limit).map_err(|error| error.to_string())?;
         let models =
             PackModels::load(&pack, &chosen, residence).map_err(|error| error.to_string())?;
-        Ok(Box::new(models.refining_at(scale).explained(reason)) as Box<dyn Models>)
+        let models = models.refining_at(scale).explained(reason);
+        Ok(Box::new(models.estimated(estimate.peak(residence))) as Box<dyn Models>)
     })
 }
 
 /// Where refining does not fit there is coarse video alone, with the reason in a sentence.
-fn residence(
+fn plan(
     manifest: &Manifest,
     job: Job,
     limit: Option<u64>,
-) -> Result<(Residence, Option<String>), TooLarge> {
+) -> Result<(Estimate, Residence, Option<String>), TooLarge> {
     let error = match Estimate::plan(manifest, job, limit) {
-        Ok((_, residence)) => return Ok((residence, None)),
+        Ok((estimate, residence)) => return Ok((estimate, residence, None)),
         Err(error) => error,
     };
     let coarse = Job { refined: false, previews: false, ..job };
-    let (_, residence) = Estimate::plan(manifest, coarse, limit)?;
+    let (estimate, residence) = Estimate::plan(manifest, coarse, limit)?;
     let mut reason = format!("Refining needs {}, so there is coarse video alone", error.lack);
     if let Some(Smaller { scale, size, .. }) = error.smaller {
         reason += &format!("; started with --scale {scale} the studio refines at {size}");
     }
-    Ok((residence, Some(reason)))
+    Ok((estimate, residence, Some(reason)))
 }
 
 impl Drop for Worker {

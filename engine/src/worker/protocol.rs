@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::eval::Verified;
 use crate::gpu::DeviceChoice;
 use crate::media::Frame;
+use crate::memory::Taken;
 use crate::pack::PackSource;
 use crate::rollout::{
     Candidate, ClipKey, ClipQuality, NewClip, NodeId, Origin, PackSummary, Path, Sampling, Stage,
@@ -15,6 +16,11 @@ use crate::rollout::{
 /// Names one request; every event about it carries it back, so late answers are recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(pub u64);
+
+impl JobId {
+    /// The opening of the pack after a restart, which no request asked for.
+    pub const RESTART: Self = Self(0);
+}
 
 /// What the window asks of the worker.
 #[derive(Debug, Clone)]
@@ -73,14 +79,22 @@ pub struct Progress {
 /// What the worker tells the window.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// A pack is open, or the one that was is now on another device.
+    /// A pack is open, or the one that was is now on another device. Until this is said the pack
+    /// before it is, whatever becomes of the job.
     PackOpened {
         job: JobId,
         pack: Arc<PackSummary>,
+        /// Where it was read from.
+        source: PackSource,
     },
     Progressed {
         job: JobId,
         progress: Progress,
+    },
+    /// What was taken so far, told after every step of refining.
+    Measured {
+        job: JobId,
+        taken: Taken,
     },
     /// The clip below `parent` has codes; its pixels follow as [`Event::ClipReady`].
     Predicted {

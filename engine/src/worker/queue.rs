@@ -17,6 +17,12 @@ pub(super) struct Job {
     pub cancelled: Arc<AtomicBool>,
 }
 
+impl Job {
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
 /// Shared by the worker's handle and its thread.
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -88,8 +94,7 @@ impl Queue {
 
     /// Waits as long as work is paused and `job` is wanted; returns how long that was.
     pub fn hold_while_paused(&self, job: &Job) -> Duration {
-        let is_held =
-            |state: &State| state.paused && state.open && !job.cancelled.load(Ordering::Relaxed);
+        let is_held = |state: &State| state.paused && state.open && !job.is_cancelled();
         let asked = Instant::now();
         let state = self.state();
         if !is_held(&state) {
@@ -134,15 +139,16 @@ impl Queue {
         (self.wake)();
     }
 
-    /// Says something about the running job, unless it was cancelled.
-    pub fn report(&self, job: &Job, event: Event) {
+    /// Says something about the running job, unless it was cancelled; returns whether it was said.
+    pub fn report(&self, job: &Job, event: Event) -> bool {
         let state = self.state();
-        if job.cancelled.load(Ordering::Relaxed) {
-            return;
+        if job.is_cancelled() {
+            return false;
         }
         state.say(event);
         drop(state);
         (self.wake)();
+        true
     }
 
     /// Says something that is about no job.
@@ -155,7 +161,7 @@ impl Queue {
     pub fn finish(&self, job: &Job, event: Event) {
         let mut state = self.state();
         state.running = None;
-        if !job.cancelled.load(Ordering::Relaxed) {
+        if !job.is_cancelled() {
             state.say(event);
             drop(state);
             (self.wake)();

@@ -1,17 +1,21 @@
 //! The worker with networks that obey, sleep or panic on demand.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{ClipQuality, Event, JobId, Request, Sampling, Stage, Worker, residence};
+use super::queue::Queue;
+use super::thread::{Desk, serve, store_budget};
+use super::{ClipQuality, Event, JobId, Request, Sampling, Stage, Worker, plan};
 use crate::craft::Task;
 use crate::gpu::{self, DeviceChoice};
 use crate::media::Frame;
-use crate::pack::{Estimate, Job, Manifest, PackSource, Residence, Scale};
+use crate::pack::{Estimate, Job, Manifest, PackId, PackSource, Residence, Scale};
 use crate::rollout::fake::{Calls, FAKE_SIZE, FakeModels};
-use crate::rollout::{ClipCache, ClipKey, Decodes, Models, Origin, PackModels, Path, Rollout};
+use crate::rollout::{
+    ClipCache, ClipKey, ClipStore, Decodes, Models, Origin, PackModels, Path, Rollout,
+};
 use crate::weights::Precision;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -76,6 +80,7 @@ fn job_of(event: &Event) -> Option<JobId> {
     match event {
         Event::PackOpened { job, .. }
         | Event::Progressed { job, .. }
+        | Event::Measured { job, .. }
         | Event::Predicted { job, .. }
         | Event::CandidatesReady { job, .. }
         | Event::ClipReady { job, .. }
@@ -250,7 +255,7 @@ fn a_panic_is_told_once_and_a_restart_goes_on() {
     let refused = worker.send(refine(&fine));
     assert!(matches!(until_end(&worker, refused).last(), Some(Event::Failed { .. })));
 
-    worker.restart();
+    assert!(worker.restart(), "there is a pack to open again");
     assert!(worker.is_alive());
     let job = worker.send(refine(&fine));
     let events = until_end(&worker, job);
@@ -395,16 +400,18 @@ fn the_device_is_compared_with_the_processor_and_that_can_be_cancelled() {
 fn a_pack_that_cannot_be_refined_here_is_opened_for_coarse_video() {
     let manifest = Manifest::videoworld2();
     let job = Job { clips: 7, previews: true, ..Job::default() };
-    let at = |limit| residence(&manifest, job, limit);
-    assert_eq!(at(None), Ok((Residence::Kept, None)));
-    let (found, reason) = at(Some(8_000_000_000)).unwrap();
+    let at = |limit| plan(&manifest, job, limit);
+    let (refined, found, reason) = at(None).unwrap();
+    assert_eq!((found, reason), (Residence::Kept, None));
+    let (coarse, found, reason) = at(Some(8_000_000_000)).unwrap();
+    assert!(coarse.peak(found) < 8_000_000_000 && refined.peak(Residence::Kept) > 8_000_000_000);
     assert_eq!(found, Residence::CoarseOnly);
     let reason = reason.unwrap();
     assert!(reason.contains("8.0 GB are there"), "{reason}");
     // Weights in half precision leave room for video of three quarters.
     let half = Job { numbers: Precision::F16.into(), previews: false, ..job };
     let needed = Estimate::of(&manifest, half).peak(Residence::Released);
-    let (_, reason) = residence(&manifest, half, Some(needed - 500_000_000)).unwrap();
+    let (_, _, reason) = plan(&manifest, half, Some(needed - 500_000_000)).unwrap();
     let reason = reason.unwrap();
     assert!(reason.ends_with("with --scale 0.75 the studio refines at 624x368 pixels"), "{reason}");
     assert!(at(Some(500_000_000)).unwrap_err().to_string().contains("of memory and"));
@@ -483,4 +490,137 @@ fn a_machine_that_cannot_be_reached_at_the_start_is_done_without() {
     let job = worker.send(refine(&start().then(vec![1; 4], 0)));
     assert!(matches!(until_end(&worker, job).last(), Some(Event::Finished { .. })));
     assert_eq!(*asked.lock().unwrap(), [home, DeviceChoice::Auto]);
+}
+
+/// A worker that is opening `elsewhere`, where another pack is, and waits for a word to be done.
+fn opening(first: Option<PackSource>) -> (Worker, JobId, Sender<()>) {
+    let (go_on, waits) = channel();
+    let (begins, begun) = channel();
+    let waits = Arc::new(Mutex::new(waits));
+    let make_opener = move || {
+        let (begins, waits) = (begins.clone(), waits.clone());
+        let opener = move |source: &PackSource, _: DeviceChoice| {
+            let mut models = FakeModels::new(Arc::default());
+            if let PackSource::Folder(_) = source {
+                Arc::make_mut(&mut models.pack).id = PackId([1; 32]);
+                begins.send(()).unwrap();
+                waits.lock().unwrap().recv().unwrap();
+            }
+            models.panics_on = Some(vec![3; 4]);
+            Ok(Box::new(models) as Box<dyn Models>)
+        };
+        Box::new(opener) as Box<super::Opener>
+    };
+    let worker = Worker::with_opener(DeviceChoice::Cpu, make_opener, None, || {});
+    if let Some(source) = first {
+        let job = worker.send(Request::OpenPack(source));
+        until_end(&worker, job);
+    }
+    let job = worker.send(Request::OpenPack(PackSource::Folder("elsewhere".into())));
+    begun.recv_timeout(PATIENCE).unwrap();
+    (worker, job, go_on)
+}
+
+#[test]
+fn a_pack_whose_opening_was_cancelled_is_not_open() {
+    let (mut worker, job, go_on) = opening(Some(PackSource::Embedded));
+    worker.cancel(job);
+    go_on.send(()).unwrap();
+    let path = start().then(vec![1; 4], 0);
+    let refined = worker.send(refine(&path));
+    let events = until_end(&worker, refined);
+    assert!(!events.iter().any(|e| matches!(e, Event::PackOpened { .. })), "{events:?}");
+    let first = PackId([9; 32]);
+    let key = ClipKey::refined(&first, &path, &sampling());
+    assert!(worker.store().get(key).is_some(), "the pack from before paints it");
+    // Nor is it after a panic.
+    let fatal = worker.send(refine(&path.then(vec![3; 4], 0)));
+    until_end(&worker, fatal);
+    assert!(worker.restart());
+    // Not even this takes it away.
+    worker.cancel_all();
+    let opened = loop {
+        let event = worker.events().recv_timeout(PATIENCE).unwrap();
+        if let Event::PackOpened { pack, source, .. } = event {
+            break (pack.id, source);
+        }
+    };
+    assert_eq!(opened, (first, PackSource::Embedded));
+}
+
+#[test]
+fn where_the_first_opening_is_cancelled_no_pack_is_open() {
+    let (worker, job, go_on) = opening(None);
+    worker.cancel(job);
+    go_on.send(()).unwrap();
+    let refined = worker.send(refine(&start().then(vec![1; 4], 0)));
+    let events = until_end(&worker, refined);
+    let Some(Event::Failed { reason, .. }) = events.last() else { panic!("{events:?}") };
+    assert!(reason.contains("no pack is open"), "{reason}");
+}
+
+#[test]
+fn a_panic_on_the_way_home_is_told_like_any_other() {
+    let (sender, events) = channel();
+    let queue = Queue::new(sender, Box::new(|| {}));
+    let mut opened = 0;
+    let opener = move |_: &PackSource, _: DeviceChoice| {
+        opened += 1;
+        assert!(opened == 1, "this machine's card fell out as well");
+        let mut models = FakeModels::new(Arc::default());
+        models.panics_on = Some(vec![3; 4]);
+        Ok(Box::new(models) as Box<dyn Models>)
+    };
+    let far = DeviceChoice::Remote("workstation".parse().unwrap());
+    let desk = Desk {
+        opener: Box::new(opener),
+        device: far,
+        home: far,
+        store: ClipStore::new(1 << 20),
+        cache: None,
+        last_pack: Arc::default(),
+        lost: || "workstation".parse().ok(),
+        source: None,
+        runner: None,
+    };
+    queue.push(Request::OpenPack(PackSource::Embedded));
+    queue.push(refine(&start().then(vec![3; 4], 0)));
+    serve(&queue, desk);
+    let Some(Event::Died { reason }) = events.try_iter().last() else { panic!("it is not told") };
+    assert!(reason.contains("this machine's card fell out as well"), "{reason}");
+    assert!(!queue.is_open());
+}
+
+#[test]
+fn what_refining_takes_is_told_after_its_steps() {
+    let worker = opened(Duration::ZERO, None);
+    let job = worker.send(refine(&start().then(vec![1; 4], 0)));
+    let events = until_end(&worker, job);
+    let taken = events.iter().filter_map(|event| match event {
+        Event::Measured { taken, .. } => Some(*taken),
+        _ => None,
+    });
+    let taken: Vec<_> = taken.collect();
+    assert!(taken.len() >= 8, "a word a step: {events:?}");
+    // Linux alone says what a program takes, and there is no card.
+    assert_eq!(taken[0].to_compare().is_some(), cfg!(target_os = "linux"));
+    assert_eq!(taken[0].card, None);
+}
+
+#[test]
+fn a_pack_of_any_size_keeps_the_clips_of_its_longest_task() {
+    let worker = opened(Duration::ZERO, None);
+    let path = start().then(vec![1; 4], 0);
+    let job = worker.send(refine(&path));
+    until_end(&worker, job);
+    let mut pack = FakeModels::new(Arc::default()).pack;
+    let (used, budget) = worker.store().memory();
+    assert_eq!((used, budget), (pack.clip_bytes(), store_budget(&pack)));
+    assert_eq!(budget, 512 << 20);
+    let release = Arc::make_mut(&mut pack);
+    (release.frames_per_clip, release.frame_size) = (93, (480, 832));
+    release.coarse_size = (256, 256);
+    let clip = 93 * 832 * 480 * 3;
+    assert!(pack.clip_bytes() > clip && pack.clip_bytes() < 2 * clip, "{}", pack.clip_bytes());
+    assert_eq!(store_budget(&pack), 7 * pack.clip_bytes());
 }

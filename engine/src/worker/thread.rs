@@ -3,17 +3,19 @@
 use std::any::Any;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use burn::tensor::Device;
 
 use super::eta::Eta;
 use super::queue::{Job, Queue};
-use super::{Event, Progress, Request};
+use super::{Event, JobId, Progress, Request};
 use crate::eval::{self, EvalError};
-use crate::gpu::DeviceChoice;
+use crate::gpu::{self, DeviceChoice};
+use crate::memory;
 use crate::pack::PackSource;
-use crate::remote;
+use crate::remote::{self, Remote};
 use crate::rollout::{
     ClipCache, ClipKey, ClipQuality, ClipStore, Models, NewClip, PackSummary, RunError, Runner,
     Stage, Watch,
@@ -29,15 +31,15 @@ pub type MakeOpener = dyn Fn() -> Box<Opener> + Send + Sync;
 /// Previews shown while a clip is sampled: of 35 steps, one every fourth or fifth.
 const PREVIEWS_PER_CLIP: usize = 8;
 
-fn run(
-    queue: &Queue,
-    home: DeviceChoice,
-    make_opener: &MakeOpener,
-    store: ClipStore,
-    cache: Option<Arc<ClipCache>>,
-) {
-    let opener = make_opener();
-    let mut desk = Desk { opener, device: home, home, store, cache, source: None, runner: None };
+/// The pack to open again after a panic: the one that was open last.
+pub(super) type LastPack = Arc<Mutex<Option<PackSource>>>;
+
+/// Does one job after another until the queue is closed or a panic has closed it.
+pub(super) fn serve(queue: &Queue, mut desk: Desk) {
+    if let Err(reason) = desk.reopen(queue) {
+        queue.die(reason);
+        return;
+    }
     while let Some(job) = queue.next() {
         let outcome = catch_unwind(AssertUnwindSafe(|| desk.work(&job, queue)));
         match outcome {
@@ -48,14 +50,17 @@ fn run(
                 }
             }
             Err(panic) => {
-                let reason = match desk.come_home(&job, queue) {
-                    Some(Ok(reason)) => {
+                let came = catch_unwind(AssertUnwindSafe(|| desk.come_home(&job, queue)));
+                let reason = match came {
+                    Ok(Some(Ok(reason))) => {
                         queue.finish(&job, Event::Failed { job: job.id, reason });
                         continue;
                     }
-                    Some(Err(reason)) => reason,
-                    None => said(&*panic),
+                    Ok(Some(Err(reason))) => reason,
+                    Ok(None) => said(&*panic),
+                    Err(panic) => said(&*panic),
                 };
+                desk.remember_first(&job);
                 queue.die(reason);
                 // Taking apart what the panic left may panic as well; that news is of no use.
                 catch_unwind(AssertUnwindSafe(|| drop(desk))).ok();
@@ -87,18 +92,31 @@ impl From<EvalError> for Refusal {
     }
 }
 
+/// Bytes of finished clips that may be kept whatever the pack: branches of a small one cost little.
+const LEAST_STORE: usize = 512 << 20;
+
+/// Bytes of finished clips kept with a pack: those of its longest task, which were counted before it
+/// was opened.
+pub(super) fn store_budget(pack: &PackSummary) -> usize {
+    let clips = pack.clips_per_task.iter().max().copied().unwrap_or(1);
+    LEAST_STORE.max(clips * pack.clip_bytes())
+}
+
 /// What the thread works with.
-struct Desk {
-    opener: Box<Opener>,
+pub(super) struct Desk {
+    pub opener: Box<Opener>,
     /// Where packs are opened.
-    device: DeviceChoice,
+    pub device: DeviceChoice,
     /// Where the thread began.
-    home: DeviceChoice,
-    store: ClipStore,
-    cache: Option<Arc<ClipCache>>,
+    pub home: DeviceChoice,
+    pub store: ClipStore,
+    pub cache: Option<Arc<ClipCache>>,
+    pub last_pack: LastPack,
+    /// The machine whose connection is lost ([`remote::lost`]).
+    pub lost: fn() -> Option<Remote>,
     /// The pack that is open.
-    source: Option<PackSource>,
-    runner: Option<Runner>,
+    pub source: Option<PackSource>,
+    pub runner: Option<Runner>,
 }
 
 impl Desk {
@@ -109,6 +127,7 @@ impl Desk {
             eta: Eta::default(),
             started: Instant::now(),
             held: Duration::ZERO,
+            measured: None,
         };
         match self.done(job, &mut reporter) {
             Ok(()) => Event::Finished { job: job.id },
@@ -143,7 +162,9 @@ impl Desk {
                 runner?.coarse(path, reporter)?;
             }
             Request::Refine { path, sampling } => {
-                runner?.refine(path, sampling, reporter)?;
+                let runner = runner?;
+                reporter.measured = Some(runner.models().device().clone());
+                runner.refine(path, sampling, reporter)?;
             }
             Request::Candidates { path, parent, count, sampling } => {
                 let candidates = runner?.candidates(path, *count, sampling, reporter)?;
@@ -165,7 +186,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Opens a pack; when it is refused, the one that was open stays, and where it was.
+    /// Opens a pack; when it is refused or cancelled, the one that was open stays, and where it was.
     fn open(
         &mut self,
         source: PackSource,
@@ -173,58 +194,100 @@ impl Desk {
         reporter: &mut Reporter<'_>,
     ) -> Result<(), Refusal> {
         reporter.begin(Stage::ReadingWeights, 1)?;
-        let opened = self.install(source.clone(), device).map_err(|reason| {
-            if self.runner.is_some() || !device.is_remote() {
-                return reason;
-            }
-            match self.install_here(source) {
-                Ok(pack) => {
-                    let here = pack.device.clone();
-                    reporter.say(Event::PackOpened { job: reporter.job.id, pack });
-                    format!("{reason}; meanwhile {here} computes")
-                }
-                Err(_) => reason,
-            }
-        });
-        let pack = opened.map_err(Refusal::Said)?;
-        reporter.say(Event::PackOpened { job: reporter.job.id, pack });
+        let mut device = device;
+        let (runner, instead) = self.load_anywhere(&source, &mut device).map_err(Refusal::Said)?;
+        let pack = runner.pack().clone();
+        let opened = Event::PackOpened { job: reporter.job.id, pack, source: source.clone() };
+        if !reporter.say(opened) {
+            // Whoever cancelled goes on with the pack that was open, and so must this.
+            return Err(Refusal::Run(RunError::Cancelled));
+        }
+        self.install(runner, source, device);
+        instead.map_or(Ok(()), |reason| Err(Refusal::Said(reason)))
+    }
+
+    /// After a restart, the pack that was open before. Nobody can cancel that: a window that goes on
+    /// with its rollout counts on it.
+    fn reopen(&mut self, queue: &Queue) -> Result<(), String> {
+        let Some(source) = self.last_pack().clone() else { return Ok(()) };
+        let mut device = self.device;
+        let loaded = catch_unwind(AssertUnwindSafe(|| self.load_anywhere(&source, &mut device)));
+        let (runner, _) = loaded.unwrap_or_else(|panic| Err(said(&*panic)))?;
+        let pack = runner.pack().clone();
+        self.install(runner, source.clone(), device);
+        queue.announce(Event::PackOpened { job: JobId::RESTART, pack, source });
         Ok(())
     }
 
-    /// The pack on this machine, whatever the thread began on.
-    fn install_here(&mut self, source: PackSource) -> Result<Arc<PackSummary>, String> {
-        let home = if self.home.is_remote() { DeviceChoice::Auto } else { self.home };
-        self.install(source, home)
+    /// On `device`; where that is another machine's and out of reach, and no pack is open, on one of
+    /// this machine, with a sentence about it.
+    fn load_anywhere(
+        &mut self,
+        source: &PackSource,
+        device: &mut DeviceChoice,
+    ) -> Result<(Runner, Option<String>), String> {
+        let reason = match self.load(source, *device) {
+            Ok(runner) => return Ok((runner, None)),
+            Err(reason) if self.runner.is_some() || !device.is_remote() => return Err(reason),
+            Err(reason) => reason,
+        };
+        *device = self.here();
+        let runner = self.load(source, *device).map_err(|_| reason.clone())?;
+        let instead = format!("{reason}; meanwhile {} computes", runner.pack().device);
+        Ok((runner, Some(instead)))
     }
 
-    fn install(
-        &mut self,
-        source: PackSource,
-        device: DeviceChoice,
-    ) -> Result<Arc<PackSummary>, String> {
-        let models = (self.opener)(&source, device)?;
-        let pack = models.pack().clone();
+    /// A device of this machine, whatever the thread began on.
+    fn here(&self) -> DeviceChoice {
+        if self.home.is_remote() { DeviceChoice::Auto } else { self.home }
+    }
+
+    fn load(&mut self, source: &PackSource, device: DeviceChoice) -> Result<Runner, String> {
+        // What is told of this pack is not what another one took.
+        memory::forget_peak();
+        let models = (self.opener)(source, device)?;
         let runner = Runner::new(models, self.store.clone(), PREVIEWS_PER_CLIP);
-        self.runner = Some(runner.keeping(self.cache.clone()));
+        Ok(runner.keeping(self.cache.clone()))
+    }
+
+    fn install(&mut self, runner: Runner, source: PackSource, device: DeviceChoice) {
+        self.store.set_budget(store_budget(runner.pack()));
+        self.runner = Some(runner);
+        *self.last_pack() = Some(source.clone());
         (self.source, self.device) = (Some(source), device);
-        Ok(pack)
+    }
+
+    fn last_pack(&self) -> MutexGuard<'_, Option<PackSource>> {
+        self.last_pack.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// After a panic: where no pack was ever open, the one that was being opened is tried again.
+    fn remember_first(&self, job: &Job) {
+        if let Request::OpenPack(source) = &job.request
+            && !job.is_cancelled()
+        {
+            self.last_pack().get_or_insert_with(|| source.clone());
+        }
     }
 
     /// Where `job` ended because the connection to another machine is gone: goes on with the pack on
     /// this one and says so in a sentence, or why it cannot. `None` where that was not the reason.
     fn come_home(&mut self, job: &Job, queue: &Queue) -> Option<Result<String, String>> {
-        let lost = remote::lost().filter(|_| self.device.is_remote())?;
+        let lost = (self.lost)().filter(|_| self.device.is_remote())?;
         let runner = self.runner.take();
         // Letting go of what is out of reach may panic as well.
         catch_unwind(AssertUnwindSafe(|| drop(runner))).ok();
         let source = match (self.source.clone(), &job.request) {
-            (_, Request::OpenPack(source)) => source.clone(),
+            (_, Request::OpenPack(source)) if !job.is_cancelled() => source.clone(),
             (Some(source), _) => source,
             (None, _) => return None,
         };
-        let came = self.install_here(source).map(|pack| {
+        let here = self.here();
+        let came = self.load(&source, here).map(|runner| {
+            let pack = runner.pack().clone();
             let device = pack.device.clone();
-            queue.announce(Event::PackOpened { job: job.id, pack });
+            self.install(runner, source.clone(), here);
+            queue.announce(Event::PackOpened { job: job.id, pack, source });
             format!("the connection to {lost} was lost, and only the running work with it; {device} goes on")
         });
         Some(came.map_err(|error| format!("the connection to {lost} was lost, and {error}")))
@@ -239,11 +302,14 @@ struct Reporter<'a> {
     started: Instant,
     /// How long the job stood still while work was paused.
     held: Duration,
+    /// The device whose memory is told of after every step.
+    measured: Option<Device>,
 }
 
 impl Reporter<'_> {
-    fn say(&self, event: Event) {
-        self.queue.report(self.job, event);
+    /// Whether it was said: nothing is about a job that was cancelled.
+    fn say(&self, event: Event) -> bool {
+        self.queue.report(self.job, event)
     }
 
     fn begin(&mut self, stage: Stage, total: usize) -> Result<(), RunError> {
@@ -256,7 +322,7 @@ impl Reporter<'_> {
 
 impl Watch for Reporter<'_> {
     fn step(&mut self, stage: Stage, done: usize, total: usize) -> ControlFlow<()> {
-        if self.job.cancelled.load(Ordering::Relaxed) {
+        if self.job.is_cancelled() {
             return ControlFlow::Break(());
         }
         let worked = self.started.elapsed().saturating_sub(self.held);
@@ -265,8 +331,11 @@ impl Watch for Reporter<'_> {
             job: self.job.id,
             progress: Progress { stage, done, total, left },
         });
+        if let Some(device) = self.measured.as_ref().filter(|_| done > 0) {
+            self.say(Event::Measured { job: self.job.id, taken: gpu::taken(device) });
+        }
         self.held += self.queue.hold_while_paused(self.job);
-        if self.job.cancelled.load(Ordering::Relaxed) {
+        if self.job.is_cancelled() {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
@@ -301,6 +370,7 @@ impl Running {
         make_opener: Arc<MakeOpener>,
         store: ClipStore,
         cache: Option<Arc<ClipCache>>,
+        last_pack: LastPack,
     ) -> Self {
         let (ending, ended) = std::sync::mpsc::channel::<()>();
         let handle = std::thread::Builder::new()
@@ -308,7 +378,18 @@ impl Running {
             .spawn(move || {
                 // Dropped when the thread ends, which the receiver notices.
                 let _ending = ending;
-                run(&queue, home, &*make_opener, store, cache);
+                let desk = Desk {
+                    opener: make_opener(),
+                    device: home,
+                    home,
+                    store,
+                    cache,
+                    last_pack,
+                    lost: remote::lost,
+                    source: None,
+                    runner: None,
+                };
+                serve(&queue, desk);
             })
             .expect("a thread can be started");
         Self { handle, ended }

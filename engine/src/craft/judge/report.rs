@@ -5,10 +5,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Judge;
-use crate::{
-    craft::{Episode, Size, Split, Task, motion::Moment, render::Renderer, texture::hash},
-    media::Frame,
-};
+use crate::craft::{Episode, Size, Split, Task, motion::Moment, render::Renderer, texture::hash};
+use crate::media::Frame;
 
 /// How often the judge is right, a row a task.
 #[derive(Debug, Clone, Serialize)]
