@@ -5,8 +5,8 @@
     python3 tests/beside_pytorch.py cost.json
 
 Needs PyTorch and nothing else. The networks have the shapes of the release and random weights; the
-sizes come from the names in the table. On a card everything is in bfloat16, on a processor in
-single precision. Aims: a transformer block and a decoded step of the video autoencoder at most
+sizes come from the names in the table. On a card the video networks are in bfloat16 and the policy,
+as in the studio, in single precision; on a processor all is. Aims: a transformer block and a decoded step of the video autoencoder at most
 four times PyTorch's time, the policy at least half of its codes a second.
 """
 
@@ -20,13 +20,14 @@ import torch.nn.functional as F
 
 WIDTH, HEADS, CONTEXT, CONTEXT_WIDTH, ADALN = 2048, 16, 512, 1024, 256
 POLICY = dict(width=4096, heads=32, kv_heads=8, hidden=14336, layers=16, vocabulary=64000)
+LATENT_CHANNELS = 16
 VAE_WIDTHS = [384, 384, 192, 96]  # of the decoder's levels, coarsest first
 
 device = "cuda" if torch.cuda.is_available() else "cpu"
 dtype = torch.bfloat16 if device == "cuda" else torch.float32
 
 
-def weight(*shape):
+def weight(*shape, dtype=dtype):
     return torch.randn(*shape, device=device, dtype=dtype) / shape[-1] ** 0.5
 
 
@@ -90,21 +91,30 @@ def decoder_step(height, width):
         last = level + 1 == len(VAE_WIDTHS)
         inputs = outputs // 2 if not last else outputs
         up = None if last else weight(inputs, outputs, 1, 3, 3)
-        levels.append((blocks, up, level < 2))
+        in_time = weight(2 * outputs, outputs, 3, 1, 1) if level < 2 else None
+        levels.append((blocks, up, in_time))
     head = weight(3, inputs, 3, 3, 3)
-    middle = [residual(VAE_WIDTHS[0], VAE_WIDTHS[0]) for _ in range(2)]
-    x = weight(1, VAE_WIDTHS[0], 1, height // 8, width // 8)
+    widest = VAE_WIDTHS[0]
+    into = weight(widest, LATENT_CHANNELS, 3, 3, 3)
+    before, behind = residual(widest, widest), residual(widest, widest)
+    qkv, out = weight(3 * widest, widest, 1, 1, 1), weight(widest, widest, 1, 1, 1)
+    x = weight(1, LATENT_CHANNELS, 1, height // 8, width // 8)
+
+    def attend(x):
+        frame = F.conv3d(F.normalize(x, dim=1), qkv).flatten(3).squeeze(2).transpose(1, 2)
+        y = F.scaled_dot_product_attention(*frame.unsqueeze(1).chunk(3, dim=-1))
+        return x + F.conv3d(y.squeeze(1).transpose(1, 2).reshape(x.shape), out)
 
     def run():
-        h = x
-        for layer in middle:
-            h = layer(h)
+        h = behind(attend(before(F.conv3d(x, into, padding=1))))
         for blocks, up, in_time in levels:
             for layer in blocks:
                 h = layer(h)
+            if in_time is not None:
+                h = F.conv3d(h, in_time, padding=(1, 0, 0)).unflatten(1, (2, -1))
+                h = h.permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
             if up is not None:
-                h = F.interpolate(h, scale_factor=(2 if in_time else 1, 2, 2))
-                h = F.conv3d(h, up, padding=(0, 1, 1))
+                h = F.conv3d(F.interpolate(h, scale_factor=(1, 2, 2)), up, padding=(0, 1, 1))
         return F.conv3d(F.silu(F.normalize(h, dim=1)), head, padding=1)
 
     return run
@@ -114,21 +124,24 @@ def policy(codes):
     """Some codes of the base model of 4B, one after the other, without its cache's upkeep."""
     at = POLICY
     kv = at["width"] * at["kv_heads"] // at["heads"]
-    layer = [weight(at["width"], at["width"]), weight(kv, at["width"]), weight(kv, at["width"])]
-    layer += [weight(at["width"], at["width"])]
-    layer += [weight(at["hidden"], at["width"]) for _ in range(2)]
-    down = weight(at["width"], at["hidden"])
-    out = weight(at["vocabulary"], at["width"])
+    width, hidden = at["width"], at["hidden"]
+
+    def single(*shape):
+        return weight(*shape, dtype=torch.float32)
+
+    layer = [single(width, width), single(kv, width), single(kv, width), single(width, width)]
+    layer += [single(hidden, width) for _ in range(2)]
+    down, out = single(width, hidden), single(at["vocabulary"], width)
 
     def run_layer():
-        x = weight(1, 1, at["width"])
+        x = single(1, 1, width)
         for _ in range(codes):
             q, k, v, o, gate, up = layer
             y = x + F.linear(F.linear(x, q), o) + F.linear(x, k).sum() + F.linear(x, v).sum()
             x = y + F.linear(F.silu(F.linear(y, gate)) * F.linear(y, up), down)
 
     def run_out():
-        x = weight(1, 1, at["width"])
+        x = single(1, 1, width)
         for _ in range(codes):
             F.linear(x, out)
 

@@ -81,7 +81,7 @@ fn pack_of(run: &RunFolder, folder: &Path) -> Pack {
 #[test]
 fn every_stage_trains_and_their_pack_predicts_paints_and_is_measured() {
     let dir = tempfile::tempdir().unwrap();
-    let run = RunFolder::open(&dir.path().join("run"), tiny()).unwrap();
+    let run = RunFolder::begin(&dir.path().join("run"), tiny()).unwrap();
     let missing = run.train(Stage::Joint, HOUR, Some(1), &Device::flex(), &mut |_| {});
     assert!(missing.unwrap_err().to_string().contains("warmup"), "joint builds on the warm-up");
 
@@ -150,10 +150,10 @@ fn every_stage_trains_and_their_pack_predicts_paints_and_is_measured() {
 #[test]
 fn a_stage_goes_on_from_its_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
-    let run = RunFolder::open(dir.path(), tiny()).unwrap();
+    let run = RunFolder::begin(dir.path(), tiny()).unwrap();
     assert_eq!(train(&run, Stage::Warmup, 1).len(), 1);
     // Opened again as after a kill, with a recipe that the run's own must win against.
-    let run = RunFolder::open(dir.path(), Recipe::craft_mini()).unwrap();
+    let run = RunFolder::open(dir.path()).unwrap().expect("it was begun");
     assert_eq!(run.recipe.size, tiny().size);
     assert!(train(&run, Stage::Warmup, 1).is_empty(), "the iteration is not done again");
     let ticks = train(&run, Stage::Warmup, 3);
@@ -170,7 +170,7 @@ fn a_stage_goes_on_from_its_checkpoint() {
 fn a_run_goes_on_from_a_pack() {
     let device = Device::flex();
     let dir = tempfile::tempdir().unwrap();
-    let first = RunFolder::open(&dir.path().join("first"), tiny()).unwrap();
+    let first = RunFolder::begin(&dir.path().join("first"), tiny()).unwrap();
     for stage in Stage::ALL {
         train(&first, stage, 1);
     }
@@ -184,7 +184,7 @@ fn a_run_goes_on_from_a_pack() {
     let recipe = Recipe::from_pack(PackSource::Folder(folder), None).unwrap();
     let batch = [2; 5];
     let recipe = Recipe { batch, policy_episodes: 5, ..recipe };
-    let run = RunFolder::open(&dir.path().join("more"), recipe.clone()).unwrap();
+    let run = RunFolder::begin(&dir.path().join("more"), recipe.clone()).unwrap();
     let untrained = pack_of(&run, &dir.path().join("same"));
     assert_eq!(untrained.manifest.trained, pack.manifest.trained);
     assert!(untrained.manifest.planner.is_some() && untrained.manifest.vdm.is_some());
@@ -205,7 +205,7 @@ fn a_run_goes_on_from_a_pack() {
     assert!(more.manifest.planner.is_none());
 
     let kept = Recipe { keep_codes: true, ..recipe.clone() };
-    let run = RunFolder::open(&dir.path().join("kept"), kept).unwrap();
+    let run = RunFolder::begin(&dir.path().join("kept"), kept).unwrap();
     train(&run, Stage::Warmup, 1);
     let kept = pack_of(&run, &dir.path().join("decoder"));
     assert!(kept.manifest.trained.ends_with("the decoder alone"), "{}", kept.manifest.trained);
@@ -228,7 +228,7 @@ fn a_run_goes_on_from_a_pack() {
 
     let mut wider = recipe;
     wider.vdm.vae.dim = 16;
-    let run = RunFolder::open(&dir.path().join("wider"), wider).unwrap();
+    let run = RunFolder::begin(&dir.path().join("wider"), wider).unwrap();
     train(&run, Stage::Vae, 1);
     let missing = run.train(Stage::Joint, HOUR, Some(1), &device, &mut |_| {});
     assert!(missing.is_err(), "no diffusion model of the pack fits the wider autoencoder");
@@ -326,7 +326,7 @@ fn a_policy_is_trained_for_a_pack_of_other_sizes_and_attached_to_it() {
     assert_eq!((planner.feature_channels, planner.feature_size), (24, [3, 5]));
     assert_eq!((planner.policy.vocabulary, planner.max_codes()), (60, 7 * 2 * 2));
     let recipe = Recipe { batch: [2; 5], policy_episodes: 3, ..recipe };
-    let run = RunFolder::open(&dir.path().join("run"), recipe).unwrap();
+    let run = RunFolder::begin(&dir.path().join("run"), recipe).unwrap();
     let refused = |stage| {
         let result = run.train(stage, HOUR, Some(3), &Device::flex(), &mut |_| {});
         let error = result.unwrap_err().to_string();
@@ -337,7 +337,7 @@ fn a_policy_is_trained_for_a_pack_of_other_sizes_and_attached_to_it() {
     assert!(error.contains("have 9: of this pack only the policy"), "{error}");
     train(&run, Stage::Policy, 1);
     // Opened again as after a kill.
-    let run = RunFolder::open(&dir.path().join("run"), Recipe::craft_mini()).unwrap();
+    let run = RunFolder::open(&dir.path().join("run")).unwrap().expect("it was begun");
     assert_eq!(train(&run, Stage::Policy, 2).last().expect("one more").iteration, 2);
     pack_of(&run, &out);
     assert_kept(&source, &out);
@@ -396,7 +396,8 @@ fn a_policy_learns_from_videos_of_the_users_own() {
     let found = recipe.videos.as_ref().expect("it was given some");
     let tasks = vec![TaskEntry { task: Task::Tower, clips: 2 }];
     assert_eq!((found.count, &found.tasks, &found.other_fps), (2, &tasks, &None));
-    let run = RunFolder::open(&dir.path().join("run"), Recipe { batch: [2; 5], ..recipe }).unwrap();
+    let run =
+        RunFolder::begin(&dir.path().join("run"), Recipe { batch: [2; 5], ..recipe }).unwrap();
     train(&run, Stage::Policy, 1);
     // They were encoded once.
     write_gif(&tower.join("one.gif"), &frames[..2], 12.0).unwrap();
@@ -406,4 +407,16 @@ fn a_policy_learns_from_videos_of_the_users_own() {
     assert_kept(&source, &out);
     assert_eq!(Pack::open(&out).unwrap().manifest.tasks, tasks);
     roll_out(&out, Task::Tower, 2);
+
+    // What a policy learned before stays; a task that is new to it is added.
+    std::fs::rename(&tower, videos.join("boat")).unwrap();
+    std::fs::remove_file(videos.join("boat/one.gif")).unwrap();
+    write_gif(&videos.join("boat/one.gif"), &frames, 12.0).unwrap();
+    let recipe = Recipe::from_pack(PackSource::Folder(out), Some(&videos)).unwrap();
+    let more = RunFolder::begin(&dir.path().join("more"), Recipe { batch: [2; 5], ..recipe });
+    let (more, both) = (more.unwrap(), dir.path().join("both"));
+    train(&more, Stage::Policy, 1);
+    let boat = TaskEntry { task: Task::Boat, clips: 2 };
+    assert_eq!(pack_of(&more, &both).manifest.tasks, [tasks[0], boat]);
+    roll_out(&both, Task::Boat, 2);
 }

@@ -96,24 +96,13 @@ pub fn run(args: &Args) -> Result<()> {
         (_, Some(_)) => bail!("--out belongs to train pack alone; training writes into --run"),
         (_, None) => {}
     }
-    let mut recipe = match &args.from {
-        None => Recipe::craft_mini(),
-        Some(pack) => {
-            let recipe = Recipe::from_pack(pack.clone(), args.videos.as_deref())?;
-            Recipe { keep_codes: args.keep_codes, ..recipe }
+    let folder = match RunFolder::open(&args.run)? {
+        Some(folder) => {
+            keeps_to(args, &folder.recipe)?;
+            folder
         }
+        None => RunFolder::begin(&args.run, recipe(args)?)?,
     };
-    if let Some(episodes) = args.episodes {
-        recipe.policy_episodes = episodes;
-    }
-    if let Some(videos) = &recipe.videos {
-        eprintln!("{}", found(videos));
-    }
-    let folder = RunFolder::open(&args.run, recipe)?;
-    let learns_from = folder.recipe.videos.as_ref().map(|videos| &videos.folder);
-    if args.videos.is_some() && learns_from != args.videos.as_ref() {
-        bail!("{} was begun without these videos; give another --run", args.run.display());
-    }
     let chosen = gpu::choose(args.device)?;
     eprintln!("computing on {}", chosen.description);
     let budget = Duration::from_secs_f64(60.0 * args.budget);
@@ -136,11 +125,54 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn pack(args: &Args, out: &Path) -> Result<()> {
-    if !args.run.join("recipe.json").exists() {
-        bail!("{} holds no training run; start one with train all", args.run.display());
+/// What a new run trains.
+fn recipe(args: &Args) -> Result<Recipe> {
+    let mut recipe = match &args.from {
+        None => Recipe::craft_mini(),
+        Some(pack) => {
+            let videos = args.videos.as_deref().map(absolute).transpose()?;
+            let recipe = Recipe::from_pack(pack.clone(), videos.as_deref())?;
+            Recipe { keep_codes: args.keep_codes, ..recipe }
+        }
+    };
+    if let Some(episodes) = args.episodes {
+        recipe.policy_episodes = episodes;
     }
-    let folder = RunFolder::open(&args.run, Recipe::craft_mini())?;
+    if let Some(videos) = &recipe.videos {
+        eprintln!("{}", found(videos));
+    }
+    Ok(recipe)
+}
+
+/// Refuses what a run that exists was not begun with.
+fn keeps_to(args: &Args, recipe: &Recipe) -> Result<()> {
+    let run = args.run.display();
+    let videos = args.videos.as_deref().map(absolute).transpose()?;
+    let learns_from = recipe.videos.as_ref().map(|videos| &videos.folder);
+    if videos.is_some() && learns_from != videos.as_ref() {
+        bail!("{run} was begun without these videos; give another --run");
+    }
+    let begun_with = recipe.policy_episodes;
+    match args.episodes {
+        Some(_) if recipe.videos.is_some() => {
+            bail!("{run} learns from videos and not from --episodes; give another --run")
+        }
+        Some(episodes) if episodes != begun_with => {
+            bail!("{run} was begun with --episodes {begun_with}; give another --run")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A folder by a name that holds from anywhere, since runs are gone on with from anywhere.
+fn absolute(folder: &Path) -> Result<PathBuf> {
+    std::path::absolute(folder).with_context(|| format!("{} is no folder", folder.display()))
+}
+
+fn pack(args: &Args, out: &Path) -> Result<()> {
+    let Some(folder) = RunFolder::open(&args.run)? else {
+        bail!("{} holds no training run; start one with train all", args.run.display());
+    };
     let chosen = gpu::choose(args.device)?;
     let settings = PackSettings::craft_mini();
     let pack = folder

@@ -14,10 +14,6 @@ use crate::pack::{Networks, Pack, PackError, Residence, Scale};
 use crate::policy::CodeSampling;
 use crate::vdm::{SampleRequest, Sampler, Sketch, Vdm};
 
-/// Numbers of pixels in a clip up to which a preview is decoded as the clip itself will be: that of
-/// the release takes longer to decode than many steps to sample.
-const LARGEST_DECODED_PREVIEW: usize = 1 << 21;
-
 /// A pack, loaded onto a device.
 pub struct PackModels {
     networks: Networks,
@@ -90,8 +86,8 @@ impl PackModels {
         let conditioning = sampler.conditioning().clone();
         let frames = self.summary.frames_per_clip;
         let [_, _, _, height, width] = first.dims();
-        let is_large = frames * height * width > LARGEST_DECODED_PREVIEW;
-        let sketch = is_large.then(|| Sketch::of(&conditioning.given, first));
+        let sketch =
+            Sketch::suits(frames * height * width).then(|| Sketch::of(&conditioning.given, first));
         while let Some(at) = sampler.step(vdm) {
             self.settle();
             let preview = |go_on: GoOn<'_>| match &sketch {

@@ -86,11 +86,6 @@ impl<'a, M: Module> Run<'a, M> {
             .init();
         let (mut model, mut state) = (model, State::default());
         let checkpoint = folder.join("checkpoint");
-        let old = folder.join("checkpoint.old");
-        if !checkpoint.exists() && old.is_dir() {
-            // Killed between the two renames of `Run::checkpoint`.
-            fs::rename(&old, &checkpoint).map_err(|e| TrainError::file(&checkpoint, e))?;
-        }
         if checkpoint.is_dir() {
             let text = fs::read_to_string(checkpoint.join("state.json"))
                 .map_err(|e| TrainError::file(&checkpoint, e))?;
@@ -273,6 +268,16 @@ impl<'a, M: Module> Run<'a, M> {
     }
 }
 
+/// Gives a stage back the checkpoint that a kill between the two renames of [`Run::checkpoint`] left
+/// under its other name.
+pub(super) fn put_back(folder: &Path) -> Result<(), TrainError> {
+    let (whole, old) = (folder.join("checkpoint"), folder.join("checkpoint.old"));
+    if !whole.exists() && old.is_dir() {
+        fs::rename(&old, &whole).map_err(|e| TrainError::file(&whole, e))?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use burn::nn::{Linear, LinearConfig};
@@ -306,6 +311,7 @@ mod tests {
         drop(first);
         let (whole, old) = (dir.path().join("checkpoint"), dir.path().join("checkpoint.old"));
         fs::rename(&whole, &old).unwrap();
+        put_back(dir.path()).unwrap();
         let next = run(dir.path(), &mut on_tick);
         assert_eq!(next.iteration(), 3);
         assert_eq!(next.model.weight.val().into_data(), weight);

@@ -1,5 +1,7 @@
 //! The stages in their order, and the run folder they share.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::joint::Joint;
+use super::run::put_back;
 use super::warmup::Warmup;
 use super::{Recipe, Schedule, Tick, TrainError, joint, policy, vae, vdm, warmup};
 use crate::craft::{Episode, FPS, FRAMES_PER_CLIP, Split, Task};
@@ -85,6 +88,9 @@ struct Start {
     planner: Option<Planner>,
 }
 
+/// The file of a run's folder that says what it trains.
+const RECIPE: &str = "recipe.json";
+
 /// A folder with one folder a stage.
 #[derive(Debug, Clone)]
 pub struct RunFolder {
@@ -94,23 +100,40 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Opens a run, or begins one with `recipe`; a run that exists keeps its own.
+    /// Begins a run with `recipe`.
     ///
     /// # Errors
-    /// Fails when the folder cannot be written, or holds a recipe that cannot be read or goes on
-    /// from a pack that cannot be opened.
-    pub fn open(path: &Path, recipe: Recipe) -> Result<Self, TrainError> {
+    /// Fails when the folder cannot be written or holds a run, or the recipe goes on from a pack that cannot be
+    /// opened.
+    pub fn begin(path: &Path, recipe: Recipe) -> Result<Self, TrainError> {
         std::fs::create_dir_all(path).map_err(|e| TrainError::file(path, e))?;
-        let file = path.join("recipe.json");
-        let recipe = if file.exists() {
-            let text = std::fs::read_to_string(&file).map_err(|e| TrainError::file(&file, e))?;
-            serde_json::from_str(&text).map_err(|e| TrainError::checkpoint(&file, e))?
-        } else {
-            let text = serde_json::to_string_pretty(&recipe)
-                .map_err(|e| TrainError::checkpoint(&file, e))?;
-            std::fs::write(&file, text).map_err(|e| TrainError::file(&file, e))?;
-            recipe
-        };
+        let file = path.join(RECIPE);
+        let text =
+            serde_json::to_string_pretty(&recipe).map_err(|e| TrainError::checkpoint(&file, e))?;
+        let written = File::create_new(&file).and_then(|mut to| to.write_all(text.as_bytes()));
+        written.map_err(|e| TrainError::file(&file, e))?;
+        Self::with(path, recipe)
+    }
+
+    /// The run that is in a folder, if there is one.
+    ///
+    /// # Errors
+    /// Fails when its recipe cannot be read or goes on from a pack that cannot be opened.
+    pub fn open(path: &Path) -> Result<Option<Self>, TrainError> {
+        let file = path.join(RECIPE);
+        if !file.exists() {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(&file).map_err(|e| TrainError::file(&file, e))?;
+        let recipe = serde_json::from_str(&text).map_err(|e| TrainError::checkpoint(&file, e))?;
+        let folder = Self::with(path, recipe)?;
+        for stage in Stage::ALL {
+            put_back(&folder.stage(stage))?;
+        }
+        Ok(Some(folder))
+    }
+
+    fn with(path: &Path, recipe: Recipe) -> Result<Self, TrainError> {
         let start = recipe.start.as_ref().map(PackSource::open).transpose()?.map(Arc::new);
         Ok(Self { path: path.to_owned(), recipe, start })
     }
@@ -132,12 +155,20 @@ impl RunFolder {
         let Some(pack) = &self.start else { return Ok(Start::default()) };
         let Networks { dldm, vdm, planner, .. } = load(pack)?;
         let (manifest, recipe) = (&pack.manifest, &self.recipe);
-        let same_sizes = manifest.frame_size == recipe.size;
         let same_coarse_sizes = manifest.coarse_size == recipe.coarse_size;
         Ok(Start {
             dldm: Some(dldm).filter(|_| manifest.dldm == recipe.dldm && same_coarse_sizes),
-            vdm: vdm.filter(|_| manifest.vdm.as_ref() == Some(&recipe.vdm) && same_sizes),
+            vdm: vdm.filter(|_| self.start_has_vdm()),
             planner: planner.filter(|_| manifest.planner.as_ref() == Some(&recipe.planner)),
+        })
+    }
+
+    /// Whether the pack that this run goes on from has a diffusion model of the recipe's sizes.
+    fn start_has_vdm(&self) -> bool {
+        let recipe = &self.recipe;
+        self.start.as_ref().is_some_and(|pack| {
+            let manifest = &pack.manifest;
+            manifest.vdm.as_ref() == Some(&recipe.vdm) && manifest.frame_size == recipe.size
         })
     }
 
@@ -165,7 +196,8 @@ impl RunFolder {
         self.start.as_ref().map_or(FPS, |pack| pack.manifest.fps)
     }
 
-    /// The tasks of its packs. A policy that learned from videos alone knows no others.
+    /// The tasks of its packs. A policy that learned from videos alone knows no others; one that the
+    /// pack had keeps its own beside them.
     pub(super) fn tasks(&self) -> Vec<TaskEntry> {
         let of_craft = |task| {
             let clips = Episode::sample(task, Split::Train, 0).num_clips();
@@ -173,14 +205,17 @@ impl RunFolder {
         };
         let Some(pack) = &self.start else { return Task::ALL.map(of_craft).to_vec() };
         let manifest = &pack.manifest;
-        match &self.recipe.videos {
-            Some(videos) if manifest.planner.is_none() => {
-                let most = self.recipe.planner.max_codes() / manifest.codes_per_clip();
-                let entry = |e: &TaskEntry| TaskEntry { clips: e.clips.min(most), ..*e };
-                videos.tasks.iter().map(entry).collect()
-            }
-            _ => manifest.tasks.clone(),
-        }
+        let Some(videos) = &self.recipe.videos else { return manifest.tasks.clone() };
+        let most = self.recipe.planner.max_codes() / manifest.codes_per_clip();
+        let entry = |e: &TaskEntry| TaskEntry { clips: e.clips.min(most), ..*e };
+        let mut tasks = match manifest.planner {
+            Some(_) => manifest.tasks.clone(),
+            None => Vec::new(),
+        };
+        let new = |e: &&TaskEntry| tasks.iter().all(|known| known.task != e.task);
+        let new: Vec<TaskEntry> = videos.tasks.iter().filter(new).map(entry).collect();
+        tasks.extend(new);
+        tasks
     }
 
     /// How the pack that this run goes on from was trained.
@@ -356,8 +391,7 @@ impl RunFolder {
                 warmup::train(&folder, start, settings, schedule, device, on_tick).map(drop)
             }
             Stage::Joint => {
-                let has_start = self.start(&autodiff)?.vdm.is_some();
-                let schedule = schedule(has_start && !self.has(Stage::Vdm));
+                let schedule = schedule(self.start_has_vdm() && !self.has(Stage::Vdm));
                 let start = self.start_of_joint(&autodiff)?;
                 let settings = joint::Settings {
                     size: *size,

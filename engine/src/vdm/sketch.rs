@@ -6,6 +6,10 @@ use ndarray::{Array2, s};
 /// Added to the variance of every channel, so that channels that say the same share the weight.
 const RIDGE: f64 = 1e-3;
 
+/// Pixels of a clip up to which a preview is decoded as the clip itself will be: that of the release
+/// takes longer to decode than many steps to sample.
+const LARGEST_DECODED: usize = 1 << 21;
+
 /// A linear map from a latent position to the mean colour of the pixels under it. It is fitted to
 /// the frame a clip begins with, whose latents sampling needs anyway, so it suits every autoencoder.
 #[derive(Debug, Clone)]
@@ -15,6 +19,11 @@ pub struct Sketch {
 }
 
 impl Sketch {
+    /// Whether clips of so many pixels, all frames together, are previewed by it.
+    pub fn suits(pixels: usize) -> bool {
+        pixels > LARGEST_DECODED
+    }
+
     /// The map that makes `frame`, `[1, 3, 1, height, width]` in -1 to 1, of its latents,
     /// `[1, channel, 1, height / n, width / n]`, with the least squared error.
     pub fn of(latents: &Tensor<5>, frame: &Tensor<5>) -> Self {

@@ -44,7 +44,10 @@ pub fn full(
     };
     let vdm = networks.vdm.as_ref().ok_or(EvalError::NoRefiner)?;
     let mut bench = Bench { manifest, chosen, repeats, on_row, costs: Vec::new() };
-    bench.policy(&networks);
+    match pack {
+        Some(_) => bench.policy(&networks),
+        None => bench.base_policy(),
+    }
     bench.coarse(&networks);
     bench.video_vae(vdm)?;
     let scores = Scores::measure(chosen, config.dit.head_dim());
@@ -76,6 +79,9 @@ fn one_block(manifest: &Manifest, config: &VdmConfig) -> Manifest {
     };
     Manifest { vdm: Some(vdm), ..manifest.clone() }
 }
+
+/// How policies compute, whatever the diffusion model does.
+const SINGLE: &str = "single precision";
 
 /// One pass of something.
 #[derive(Clone, Copy, Default)]
@@ -152,10 +158,9 @@ impl Bench<'_> {
     }
 
     fn policy(&mut self, networks: &Networks) {
-        let Some(planner) = networks.planner.as_ref().filter(|_| self.manifest.planner.is_some())
-        else {
-            return self.base_policy();
-        };
+        // At another size its features are not those that a pack's policy knows.
+        let sized = self.manifest.planner.is_some();
+        let Some(planner) = networks.planner.as_ref().filter(|_| sized) else { return };
         let task = self.manifest.tasks[0].task;
         let frame = unseen(task, 0).frame(0, self.manifest.coarse_size);
         let first = media::tensor_from_frames(&[&frame], &self.chosen.device);
@@ -167,11 +172,11 @@ impl Bench<'_> {
             planner.predict(context.clone(), task, &[], &[], count, sampling, go_on);
         });
         let pass = Pass { flop: count as f64 * arithmetic::code(planner), ..pass };
-        self.row(format!("policy, {count} codes"), pass, 1, None, "");
+        self.row(format!("policy, {count} codes"), pass, 1, None, SINGLE);
     }
 
-    /// No policy of the release was published: one of the base model's sizes stands for it, in and
-    /// out without layers, and a layer without the vocabulary.
+    /// One of the base model's sizes stands for the policy that was not published: in and out
+    /// without layers, and a layer without the vocabulary.
     fn base_policy(&mut self) {
         let count = self.manifest.codes_per_clip();
         let base = PolicyConfig::cosmos_ar_4b();
@@ -198,8 +203,8 @@ impl Bench<'_> {
         let (with, more) = codes(&PolicyConfig { layers: 1, ..narrow });
         let layer = Pass { flop: flop(more - fewer), ..with.beyond(without, 1) };
         let name = format!("policy of 4B, in and out, {count} codes");
-        self.row(name, around, 1, None, "");
-        self.row(format!("policy of 4B, a layer, {count} codes"), layer, base.layers, None, "");
+        self.row(name, around, 1, None, SINGLE);
+        self.row(format!("policy of 4B, a layer, {count} codes"), layer, base.layers, None, SINGLE);
     }
 
     fn coarse(&mut self, networks: &Networks) {

@@ -9,6 +9,7 @@ use super::{Manifest, Scale};
 use crate::gpu::Chosen;
 use crate::media::FrameSize;
 use crate::memory::{self, human};
+use crate::vdm::Sketch;
 use crate::vdm::schedule::Beginning;
 use crate::weights::Numbers;
 use working::{Sizes, Working, pixels};
@@ -29,7 +30,7 @@ pub struct Job {
     pub refined: bool,
     /// Of the refined video.
     pub scale: Scale,
-    /// Whether clips are decoded while they are sampled.
+    /// Whether clips are shown while they are sampled, small ones decoded for it.
     pub previews: bool,
     /// Whether the program's own memory is computed in ([`Chosen::in_own_memory`]), or a card's.
     pub in_own_memory: bool,
@@ -168,7 +169,8 @@ impl Estimate {
         if let Some(vdm) = vdm {
             let decoding = sizes.decode(&vdm.vae);
             let denoising = sizes.denoise(vdm);
-            let sampling = if job.previews { denoising.or(decoding) } else { denoising };
+            let previews_decode = job.previews && !Sketch::suits(sizes.refined_pixels());
+            let sampling = if previews_decode { denoising.or(decoding) } else { denoising };
             let loading = Working::to_load(diffusion);
             // What sampling begins with is decoded, to see what the autoencoder loses of it.
             let encoding = match vdm.beginning {
@@ -341,6 +343,7 @@ impl Weights {
 mod tests {
     use super::working::{ATTENTION_TENSORS, NUMBER, SINGLE_TENSORS};
     use super::*;
+    use crate::pack::Pack;
     use crate::vdm::MAX_SCORES;
     use crate::weights::Precision;
 
@@ -481,7 +484,13 @@ mod tests {
         };
         let plain = peak(|_, _| ());
         assert!(peak(|_, job| job.clips = 20) > plain);
-        assert!(peak(|_, job| job.previews = true) > plain);
+        assert_eq!(peak(|_, job| job.previews = true), plain, "a sketch takes nothing");
+        let denoising = |previews| {
+            let manifest = Pack::embedded().unwrap().manifest;
+            let estimate = Estimate::of(&manifest, Job { previews, ..job(true) });
+            estimate.stage("denoising").unwrap().working
+        };
+        assert!(denoising(true) > denoising(false));
         assert!(peak(|_, job| job.scale = Scale::SMALLER[0]) < plain);
         assert!(peak(|manifest, _| manifest.frame_size.height /= 2) < plain);
         assert!(peak(|manifest, _| manifest.frames_per_clip = 49) < plain);

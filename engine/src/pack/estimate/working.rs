@@ -93,6 +93,11 @@ impl Sizes<'_> {
         self.manifest.frames_per_clip
     }
 
+    /// All frames of a refined clip together.
+    pub(super) fn refined_pixels(&self) -> usize {
+        self.frames() * pixels(self.refined_size())
+    }
+
     fn refined_size(&self) -> FrameSize {
         self.manifest.refined_size(self.job.scale)
     }
