@@ -28,7 +28,8 @@ xdotool windowfocus "$window"
 sleep 8 # the pack loads and the gallery is painted
 import -window root "$shots/1-gallery.png"
 
-xdotool mousemove 190 275 click 1
+# The last picture of the first row; nothing is to be hovered over afterwards.
+xdotool mousemove 1264 275 click 1 mousemove 800 990
 sleep 4
 import -window root "$shots/2-started.png"
 for step in 1 2; do
