@@ -6,7 +6,7 @@ use burn::nn::{Initializer, LinearConfig};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Device, Distribution, Tensor, module};
 use engine::gpu::{self, ComputeChoice, DeviceChoice, PrecisionChoice};
-use engine::kernels::{self, Convolution, FusedAttention, MatrixUnits, Product};
+use engine::kernels::{self, Convolution, FusedAttention, Kernel, MatrixUnits, Product};
 use engine::vdm::attention;
 use engine::weights::Precision;
 use naga::back::{hlsl, msl, spv};

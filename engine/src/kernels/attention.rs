@@ -2,14 +2,10 @@
 //! and `shaders/attention_units.wgsl` where halves go through matrix units.
 
 use burn::tensor::{DType, Tensor};
-use burn_wgpu::{
-    CubeBackend, CubeDim, CubeTensor, KernelSource, SourceKernel, SourceTemplate, into_contiguous,
-};
-use cubecl::ExecutionMode;
-use cubecl::prelude::{CubeCount, KernelId};
-use cubecl::server::KernelArguments;
+use burn_wgpu::{CubeBackend, CubeDim};
 
 use super::MatrixUnits;
+use super::launch::{Kernel, launch, on_card, room_beside, with_constants};
 
 const SHADER: &str = include_str!("../../../shaders/attention.wgsl");
 const SHADER_ON_UNITS: &str = include_str!("../../../shaders/attention_units.wgsl");
@@ -81,24 +77,6 @@ impl FusedAttention {
         Self { half, queries, keys, head_dim, units: None }
     }
 
-    /// Its source in WGSL.
-    pub fn wgsl(&self) -> String {
-        let Self { half, queries, keys, head_dim, units } = self;
-        let shader = if units.is_some() { SHADER_ON_UNITS } else { SHADER };
-        let source = shader
-            .replace("QUERY_COUNT = 512u;", &format!("QUERY_COUNT = {queries}u;"))
-            .replace("KEY_COUNT = 512u;", &format!("KEY_COUNT = {keys}u;"))
-            .replace("HEAD_DIM = 128u;", &format!("HEAD_DIM = {head_dim}u;"));
-        match units {
-            Some(units) => units.tailored(&source, &[("{d}", *head_dim as u32 / units.edge)]),
-            None if *half => {
-                "enable f16;\n".to_owned()
-                    + &source.replace("alias Number = f32;", "alias Number = f16;")
-            }
-            None => source,
-        }
-    }
-
     /// Attention of `q` to `k` and `v` as in [`crate::vdm::attention`]. A launch computes no more than
     /// so many scores, or one workgroup a head.
     ///
@@ -117,60 +95,42 @@ impl FusedAttention {
             "made for other tensors"
         );
         let [batch, heads, queries, head_dim] = q.dims();
-        let tensors = [q, k, v].map(|x| {
-            let x = x.try_into_primitive::<CubeBackend>();
-            into_contiguous(x.expect("queries, keys and values are on one card"))
-        });
-        let CubeTensor { client, device, dtype, .. } = &tensors[0];
-        let mixed = CubeTensor::new_contiguous(
-            client.clone(),
-            device.clone(),
-            [batch, heads, queries, head_dim].into(),
-            client.empty(batch * heads * queries * head_dim * dtype.size()),
-            *dtype,
-        );
+        let [q, k, v] = [q, k, v].map(on_card);
+        let mixed = room_beside(&q, [batch, heads, queries, head_dim]);
         let all = queries.div_ceil(QUERIES);
         let scores_of_group = QUERIES * self.keys * batch * heads;
         let launches = all.div_ceil((scores_of_launch / scores_of_group).clamp(1, all));
         let at_a_time = all.div_ceil(launches);
         for before in (0..all).step_by(at_a_time) {
-            let first = client.create_from_slice(&(before as u32).to_ne_bytes());
-            let tensors = tensors.iter().chain([&mixed]).map(|tensor| tensor.handle.clone());
-            let arguments = tensors
-                .chain([first])
-                .fold(KernelArguments::new(), |all, buffer| all.with_buffer(buffer.binding()));
-            let launched = at_a_time.min(all - before) as u32;
-            client.launch(
-                Box::new(SourceKernel::new(self.clone(), self.cube_dim())),
-                CubeCount::Static(launched, (batch * heads) as u32, 1),
-                arguments,
-            );
+            let first = mixed.client.create_from_slice(&(before as u32).to_ne_bytes());
+            let tensors = [&q, &k, &v, &mixed].map(|tensor| tensor.handle.clone());
+            let groups = [at_a_time.min(all - before) as u32, (batch * heads) as u32, 1];
+            launch(self, &mixed.client, groups, tensors.into_iter().chain([first]));
         }
         Tensor::from_primitive::<CubeBackend>(mixed)
     }
+}
 
-    fn cube_dim(&self) -> CubeDim {
+impl Kernel for FusedAttention {
+    fn wgsl(&self) -> String {
+        let Self { half, queries, keys, head_dim, units } = self;
+        let shader = if units.is_some() { SHADER_ON_UNITS } else { SHADER };
+        let constants = [("QUERY_COUNT", *queries), ("KEY_COUNT", *keys), ("HEAD_DIM", *head_dim)];
+        let source = with_constants(shader, &constants);
+        match units {
+            Some(units) => units.tailored(&source, &[("{d}", *head_dim as u32 / units.edge)]),
+            None if *half => {
+                "enable f16;\n".to_owned()
+                    + &source.replace("alias Number = f32;", "alias Number = f16;")
+            }
+            None => source,
+        }
+    }
+
+    fn threads(&self) -> CubeDim {
         match self.units {
             Some(units) => CubeDim::new_1d(QUERIES as u32 / units.edge * units.lanes),
             None => CubeDim::new_2d(SIDE, SIDE),
         }
-    }
-}
-
-impl KernelSource for FusedAttention {
-    fn source(&self) -> SourceTemplate {
-        SourceTemplate::new(self.wgsl())
-    }
-
-    fn id(&self) -> KernelId {
-        // Checked kernels count the rounds of every loop; those here have constant bounds.
-        KernelId::new::<Self>()
-            .mode(ExecutionMode::Unchecked)
-            .cube_dim(self.cube_dim().into())
-            .info(self.clone())
-    }
-
-    fn lang(&self) -> &'static str {
-        "wgsl"
     }
 }

@@ -3,11 +3,13 @@
 
 mod attention;
 mod convolution;
+mod launch;
 mod product;
 mod units;
 
 pub use attention::FusedAttention;
 pub(crate) use attention::SCORES_OF_A_LAUNCH;
 pub use convolution::{Convolution, convolve};
+pub use launch::Kernel;
 pub use product::{Product, linear};
 pub use units::MatrixUnits;

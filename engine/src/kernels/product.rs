@@ -2,14 +2,10 @@
 
 use burn::nn::Linear;
 use burn::tensor::{DType, Tensor};
-use burn_wgpu::{
-    CubeBackend, CubeDim, CubeTensor, KernelSource, SourceKernel, SourceTemplate, into_contiguous,
-};
-use cubecl::ExecutionMode;
-use cubecl::prelude::{CubeCount, KernelId};
-use cubecl::server::KernelArguments;
+use burn_wgpu::{CubeBackend, CubeDim};
 
 use super::MatrixUnits;
+use super::launch::{Kernel, launch, on_card, room_beside, with_constants};
 
 const SHADER: &str = include_str!("../../../shaders/product_units.wgsl");
 
@@ -57,17 +53,6 @@ pub(super) const TILES: u32 = 8;
 pub(super) const SUBGROUPS: u32 = 4;
 
 impl Product {
-    /// Its source in WGSL.
-    pub fn wgsl(&self) -> String {
-        let Self { units, rows, depth, columns } = self;
-        let source = SHADER
-            .replace("ROWS = 512u;", &format!("ROWS = {rows}u;"))
-            .replace("DEPTH = 512u;", &format!("DEPTH = {depth}u;"))
-            .replace("COLUMNS = 512u;", &format!("COLUMNS = {columns}u;"));
-        let quarter = TILES / 2;
-        units.tailored(&source, &[("{i}", quarter), ("{j}", quarter)])
-    }
-
     /// The product of `left`, `[rows, depth]`, and `right`, `[depth, columns]`, halves both.
     ///
     /// # Panics
@@ -75,50 +60,26 @@ impl Product {
     pub fn run(&self, left: Tensor<2>, right: Tensor<2>) -> Tensor<2> {
         let Self { rows, depth, columns, .. } = *self;
         assert_eq!((left.dims(), right.dims()), ([rows, depth], [depth, columns]));
-        let tensors = [left, right].map(|x| {
-            let x = x.try_into_primitive::<CubeBackend>();
-            into_contiguous(x.expect("both matrices are on one card"))
-        });
-        let CubeTensor { client, device, dtype, .. } = &tensors[0];
-        let product = CubeTensor::new_contiguous(
-            client.clone(),
-            device.clone(),
-            [rows, columns].into(),
-            client.empty(rows * columns * dtype.size()),
-            *dtype,
-        );
-        let arguments = tensors
-            .iter()
-            .chain([&product])
-            .fold(KernelArguments::new(), |all, x| all.with_buffer(x.handle.clone().binding()));
+        let [left, right] = [left, right].map(on_card);
+        let product = room_beside(&left, [rows, columns]);
         let side = TILES * self.units.edge;
-        client.launch(
-            Box::new(SourceKernel::new(self.clone(), self.cube_dim())),
-            CubeCount::Static((columns as u32).div_ceil(side), (rows as u32).div_ceil(side), 1),
-            arguments,
-        );
+        let groups = [(columns as u32).div_ceil(side), (rows as u32).div_ceil(side), 1];
+        let buffers = [&left, &right, &product].map(|tensor| tensor.handle.clone());
+        launch(self, &product.client, groups, buffers);
         Tensor::from_primitive::<CubeBackend>(product)
-    }
-
-    fn cube_dim(&self) -> CubeDim {
-        CubeDim::new_1d(SUBGROUPS * self.units.lanes)
     }
 }
 
-impl KernelSource for Product {
-    fn source(&self) -> SourceTemplate {
-        SourceTemplate::new(self.wgsl())
+impl Kernel for Product {
+    fn wgsl(&self) -> String {
+        let Self { units, rows, depth, columns } = *self;
+        let constants = [("ROWS", rows), ("DEPTH", depth), ("COLUMNS", columns)];
+        let quarter = TILES / 2;
+        let source = with_constants(SHADER, &constants);
+        units.tailored(&source, &[("{i}", quarter), ("{j}", quarter)])
     }
 
-    fn id(&self) -> KernelId {
-        // As of the attention kernel: the bounds of its loops are constant.
-        KernelId::new::<Self>()
-            .mode(ExecutionMode::Unchecked)
-            .cube_dim(self.cube_dim().into())
-            .info(self.clone())
-    }
-
-    fn lang(&self) -> &'static str {
-        "wgsl"
+    fn threads(&self) -> CubeDim {
+        CubeDim::new_1d(SUBGROUPS * self.units.lanes)
     }
 }

@@ -10,6 +10,7 @@ use half::f16;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use super::launch::with_constants;
 use super::{Convolution, FusedAttention, Product};
 use crate::vdm;
 
@@ -150,9 +151,8 @@ impl MatrixUnits {
     /// many lines as the number beside it, in which the name is counted up.
     pub(crate) fn tailored(self, source: &str, repeated: &[(&str, u32)]) -> String {
         let Self { edge, lanes } = self;
-        let source = source
-            .replace("EDGE = 16u;", &format!("EDGE = {edge}u;"))
-            .replace("LANES = 32u;", &format!("LANES = {lanes}u;"))
+        let constants = [("EDGE", edge as usize), ("LANES", lanes as usize)];
+        let source = with_constants(source, &constants)
             .replace("coop_mat16x16", &format!("coop_mat{edge}x{edge}"));
         repeated.iter().fold(source, |source, (name, times)| {
             let lines = source.lines().flat_map(|line| {
