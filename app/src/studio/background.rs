@@ -112,7 +112,11 @@ impl Studio {
             JobKind::Coarse(node) => line.contains(&node),
             JobKind::Candidates(node) => node == session.current(),
             JobKind::Recall => false,
-            JobKind::OpenPack | JobKind::Move(_) | JobKind::Extend { .. } | JobKind::Verify => true,
+            JobKind::OpenPack
+            | JobKind::Restart
+            | JobKind::Move(_)
+            | JobKind::Extend { .. }
+            | JobKind::Verify => true,
         };
         let background = self.model.jobs.iter().filter(|job| job.background);
         let left: Vec<JobId> =

@@ -9,7 +9,7 @@ use engine::media::{Fit, Frame, FrameSize};
 use engine::pack::PackSource;
 use engine::remote::Remote;
 use engine::rollout::{Origin, Sampling};
-use engine::worker::Request;
+use engine::worker::{JobId, Request};
 
 use super::Studio;
 use super::jobs::{JobKind, Pace};
@@ -304,14 +304,19 @@ impl Studio {
         self.model.jobs.add(id, JobKind::Move(device), false);
     }
 
+    /// An engine that runs without a pack tries the last one once more.
     fn restart_engine(&mut self) {
-        self.set_paused(false);
         self.model.toasts.engine_lives();
-        if !self.engine.restart() {
-            // There is nothing to wait for.
-            self.model.engine_dead = false;
-        } else if self.model.pack().is_none() {
-            self.model.pack = PackState::Opening;
+        if !std::mem::replace(&mut self.model.engine_dead, false) {
+            self.open_pack(self.source.clone());
+            return;
+        }
+        self.set_paused(false);
+        if self.engine.restart() {
+            self.model.jobs.add(JobId::RESTART, JobKind::Restart, false);
+            if self.model.pack().is_none() {
+                self.model.pack = PackState::Opening;
+            }
         }
     }
 

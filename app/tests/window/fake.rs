@@ -280,6 +280,20 @@ impl Script {
         self.events.push_back(Event::PackOpened { job, pack, source });
     }
 
+    /// Opens the pack again after a restart, as soon as openings are answered.
+    pub fn reopen(&mut self) {
+        let job = JobId::RESTART;
+        if self.mute_openings {
+            let progress = Progress { stage: Stage::ReadingWeights, done: 0, total: 1, left: None };
+            self.events.push_back(Event::Progressed { job, progress });
+        } else if let Some(reason) = self.pack_error.clone() {
+            self.events.push_back(Event::Failed { job, reason });
+        } else {
+            self.open(job);
+            self.events.push_back(Event::Finished { job });
+        }
+    }
+
     /// Throws all clips away, as a store does that is too small.
     pub fn forget_clips(&mut self) {
         self.store.clear();
@@ -387,7 +401,7 @@ impl Engine for FakeEngine {
     fn restart(&mut self) -> bool {
         let mut script = self.0.borrow_mut();
         script.restarts += 1;
-        script.open(JobId::RESTART);
+        script.reopen();
         true
     }
 }

@@ -1,6 +1,6 @@
 //! The worker with networks that obey, sleep or panic on demand.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -262,6 +262,51 @@ fn a_panic_is_told_once_and_a_restart_goes_on() {
     assert!(events.iter().any(|e| matches!(e, Event::PackOpened { .. })), "{events:?}");
     assert!(matches!(events.last(), Some(Event::Finished { .. })), "{events:?}");
     assert_eq!(worker.store().decodes().refined, 1, "the clip survived the panic");
+}
+
+#[test]
+fn a_restart_whose_pack_is_gone_goes_on_without_one() {
+    for panics in [false, true] {
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let shared = is_gone.clone();
+        let make_opener = move || {
+            let is_gone = shared.clone();
+            let opener = move |_: &PackSource, _: DeviceChoice| {
+                if is_gone.load(Ordering::Relaxed) {
+                    assert!(!panics, "the pack is gone");
+                    return Err("the pack is gone".to_owned());
+                }
+                let mut models = FakeModels::new(Arc::default());
+                models.panics_on = Some(vec![3; 4]);
+                Ok(Box::new(models) as Box<dyn Models>)
+            };
+            Box::new(opener) as Box<super::Opener>
+        };
+        let mut worker = Worker::with_opener(DeviceChoice::Cpu, make_opener, None, || {});
+        let last = |worker: &Worker, request: Request| {
+            let job = worker.send(request);
+            until_end(worker, job).pop().unwrap()
+        };
+        last(&worker, Request::OpenPack(PackSource::Embedded));
+        last(&worker, refine(&start().then(vec![3; 4], 0)));
+        is_gone.store(true, Ordering::Relaxed);
+        assert!(worker.restart());
+        let events = until_end(&worker, JobId::RESTART);
+        let [Event::Progressed { progress, .. }, Event::Failed { reason, .. }] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(progress.stage, Stage::ReadingWeights);
+        assert!(reason.contains("the pack is gone"), "{reason}");
+        let fine = start().then(vec![1; 4], 0);
+        let Event::Failed { reason, .. } = last(&worker, refine(&fine)) else {
+            panic!("no pack is open")
+        };
+        assert!(reason.contains("no pack is open"), "{reason}");
+        is_gone.store(false, Ordering::Relaxed);
+        assert!(worker.is_alive());
+        last(&worker, Request::OpenPack(PackSource::Embedded));
+        assert!(matches!(last(&worker, refine(&fine)), Event::Finished { .. }));
+    }
 }
 
 #[test]

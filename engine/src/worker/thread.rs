@@ -36,10 +36,7 @@ pub(super) type LastPack = Arc<Mutex<Option<PackSource>>>;
 
 /// Does one job after another until the queue is closed or a panic has closed it.
 pub(super) fn serve(queue: &Queue, mut desk: Desk) {
-    if let Err(reason) = desk.reopen(queue) {
-        queue.die(reason);
-        return;
-    }
+    desk.reopen(queue);
     while let Some(job) = queue.next() {
         let outcome = catch_unwind(AssertUnwindSafe(|| desk.work(&job, queue)));
         match outcome {
@@ -207,16 +204,24 @@ impl Desk {
     }
 
     /// After a restart, the pack that was open before. Nobody can cancel that: a window that goes on
-    /// with its rollout counts on it.
-    fn reopen(&mut self, queue: &Queue) -> Result<(), String> {
-        let Some(source) = self.last_pack().clone() else { return Ok(()) };
+    /// with its rollout counts on it. Where it fails the thread goes on without a pack.
+    fn reopen(&mut self, queue: &Queue) {
+        // Only what opens is the last pack again: another one can then be opened in its place.
+        let Some(source) = self.last_pack().take() else { return };
+        let job = JobId::RESTART;
+        let progress = Progress { stage: Stage::ReadingWeights, done: 0, total: 1, left: None };
+        queue.announce(Event::Progressed { job, progress });
         let mut device = self.device;
         let loaded = catch_unwind(AssertUnwindSafe(|| self.load_anywhere(&source, &mut device)));
-        let (runner, _) = loaded.unwrap_or_else(|panic| Err(said(&*panic)))?;
-        let pack = runner.pack().clone();
-        self.install(runner, source.clone(), device);
-        queue.announce(Event::PackOpened { job: JobId::RESTART, pack, source });
-        Ok(())
+        match loaded.unwrap_or_else(|panic| Err(said(&*panic))) {
+            Ok((runner, _)) => {
+                let pack = runner.pack().clone();
+                self.install(runner, source.clone(), device);
+                queue.announce(Event::PackOpened { job, pack, source });
+                queue.announce(Event::Finished { job });
+            }
+            Err(reason) => queue.announce(Event::Failed { job, reason }),
+        }
     }
 
     /// On `device`; where that is another machine's and out of reach, and no pack is open, on one of
