@@ -72,6 +72,7 @@ impl Studio {
         let view = session.view(current);
         let wants_candidates = pack.has_policy
             && session.codes.is_none()
+            && session.knows_task()
             && view.candidates.is_none()
             && !view.candidates_given_up
             && !session.is_complete(current);

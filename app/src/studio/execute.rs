@@ -30,9 +30,15 @@ impl Studio {
     /// Takes the keys that were pressed and everything the panels asked for since the last frame.
     pub(super) fn execute_all(&mut self, ctx: &egui::Context) {
         let mut actions = std::mem::take(&mut self.model.actions);
-        if !self.model.has_dialog() {
-            actions.extend(Command::pressed(ctx).into_iter().map(Action::Run));
-        }
+        // A dialog has the keys but the one that closes it as it opened it.
+        let keys: &[Command] = match self.model.view.overlay {
+            Overlay::Palette => &[Command::Palette],
+            Overlay::Keys => &[Command::Keys],
+            Overlay::Gallery => &[Command::OpenGallery],
+            _ if self.model.has_dialog() => &[],
+            _ => &Command::ALL,
+        };
+        actions.extend(Command::pressed(ctx, keys).into_iter().map(Action::Run));
         for action in actions {
             self.execute(ctx, action);
         }
