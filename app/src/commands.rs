@@ -380,16 +380,16 @@ impl Command {
         }
     }
 
-    /// Takes the commands whose keys were pressed out of the input.
+    /// Takes those of `commands` whose keys were pressed out of the input.
     ///
     /// Keys that mean something in a text field are left alone while one has the focus.
-    pub fn pressed(ctx: &egui::Context) -> Vec<Self> {
+    pub fn pressed(ctx: &egui::Context, commands: &[Self]) -> Vec<Self> {
         let typing = ctx.text_edit_focused();
         // An open menu or list takes Escape for itself.
         let popup = egui::Popup::is_any_open(ctx);
-        let mut keys: Vec<(KeyboardShortcut, Self)> = Self::ALL
-            .into_iter()
-            .flat_map(|command| command.shortcuts().iter().map(move |key| (*key, command)))
+        let mut keys: Vec<(KeyboardShortcut, Self)> = commands
+            .iter()
+            .flat_map(|command| command.shortcuts().iter().map(|key| (*key, *command)))
             .filter(|(key, command)| match command {
                 Self::Escape => !popup,
                 _ => !typing || !key.conflicts_with_text_editing(),
@@ -403,7 +403,8 @@ impl Command {
                 .filter(|(key, _)| input.consume_shortcut(key))
                 .map(|(_, command)| *command)
                 .collect();
-            if !typing && input.events.contains(&egui::Event::Copy) {
+            let copies = commands.contains(&Self::CopyFrame) && !typing;
+            if copies && input.events.contains(&egui::Event::Copy) {
                 pressed.push(Self::CopyFrame);
             }
             pressed

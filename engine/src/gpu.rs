@@ -155,12 +155,6 @@ pub struct Chosen {
     pub card_memory: Option<u64>,
 }
 
-/// What this program has taken to compute on `device`.
-pub fn taken(device: &Device) -> Taken {
-    let card = device.memory_pool_usage().map(|usage| usage.bytes_reserved);
-    Taken { card, own: memory::peak() }
-}
-
 /// The share of a card's memory that is left to the desktop and to other programs.
 const OF_OTHERS: u64 = 10;
 
@@ -171,23 +165,38 @@ impl Chosen {
         self.compiles && !self.fused_attention
     }
 
-    /// Bytes that jobs may take of the memory it computes in, as far as anybody knows.
+    /// Bytes that jobs may take of the memory it computes in, as far as anybody knows: of a card's,
+    /// what networks that are open hold is not among them.
     pub fn free_memory(&self) -> Option<u64> {
-        match self.in_own_memory {
-            true => memory::free(),
-            false => self.card_memory.map(|all| all - all / OF_OTHERS),
+        if self.in_own_memory {
+            return memory::free();
         }
+        let all = self.card_memory?;
+        // What the allocator holds and nobody uses is there as well.
+        self.device.memory_cleanup();
+        Some((all - all / OF_OTHERS).saturating_sub(self.held().unwrap_or(0)))
+    }
+
+    /// What this program has taken to compute on it. Software that plays a card holds memory of this
+    /// process.
+    pub fn taken(&self) -> Taken {
+        let card = if self.in_own_memory { None } else { self.held() };
+        Taken { card, own: memory::peak() }
+    }
+
+    /// Bytes that the device's allocator holds.
+    fn held(&self) -> Option<u64> {
+        self.device.memory_pool_usage().map(|usage| usage.bytes_reserved)
     }
 
     /// Bytes that `work` takes of the memory it computes in, beside what is taken already: the
     /// process's peak, or what the card's allocator comes to hold.
     pub fn taken_by(&self, work: impl FnOnce()) -> Option<u64> {
         if self.compiles {
-            let held = || self.device.memory_pool_usage().map(|usage| usage.bytes_reserved);
             self.device.memory_cleanup();
-            let before = held();
+            let before = self.held();
             work();
-            return Some(held()?.saturating_sub(before?));
+            return Some(self.held()?.saturating_sub(before?));
         }
         memory::forget_peak();
         let before = memory::resident();

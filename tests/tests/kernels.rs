@@ -5,7 +5,7 @@
 use burn::nn::{Initializer, LinearConfig};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Device, Distribution, Tensor, module};
-use engine::gpu::{self, ComputeChoice, DeviceChoice, PrecisionChoice};
+use engine::gpu::{self, Chosen, ComputeChoice, DeviceChoice, PrecisionChoice};
 use engine::kernels::{self, Convolution, FusedAttention, Kernel, MatrixUnits, Product};
 use engine::vdm::attention;
 use engine::weights::Precision;
@@ -52,6 +52,21 @@ fn difference(
     let found = attention(cq, ck, cv, None).cast(DType::F32).to_device(&Device::flex());
     let wanted = attention(q, k, v, None);
     (found - wanted).abs().max().into_scalar::<f32>()
+}
+
+#[test]
+fn what_a_card_holds_is_not_free_and_software_holds_its_own_memory() {
+    let software = gpu::choose(DeviceChoice::Vulkan).expect("a Vulkan adapter, software or not");
+    let card = Chosen { in_own_memory: false, card_memory: Some(1 << 30), ..software.clone() };
+    let before = card.free_memory().expect("it was told");
+    let taken = Tensor::<1>::ones([16 << 20], &card.device);
+    card.device.sync().expect("the device is there");
+    let after = card.free_memory().expect("it was told");
+    assert!(before - after >= 64 << 20, "{before} {after}");
+    assert!(card.taken().card.is_some_and(|held| held >= 64 << 20));
+    drop(taken);
+    let software = Chosen { in_own_memory: true, ..software };
+    assert_eq!(software.taken().card, None);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use engine::pack::{Pack, PackSource, Residence};
 use engine::rollout::{ClipStore, PackModels, Runner};
 
 /// Clips of the small pack by the thousand, of the release 15 coarse ones. `rollout`, which writes all
-/// of its clips at the end, keeps them whatever they take: its estimate counted them.
+/// of its clips at the end, keeps them whatever they take and asks before whether they fit.
 const STORE_BUDGET: usize = 2 << 30;
 
 #[derive(Debug, clap::Args)]

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use engine::craft::{Episode, Split, Task};
-use engine::gpu;
 use engine::media::{self, Clip, Fit, Frame};
-use engine::memory::{Budget, human};
-use engine::pack::{Estimate, Job, Pack, Residence, Scale};
+use engine::memory::{self, Budget, human};
+use engine::pack::{Estimate, Job, Manifest, Pack, Residence, Scale};
 use engine::rollout::{
     ClipCache, ClipKey, NewClip, Node, NodeId, Origin, PackSummary, Rollout, Runner, Sampling,
     Session, Unfinished, code_strip, map_picture,
@@ -101,9 +100,10 @@ pub fn run(args: &Args) -> Result<()> {
     let limit = args.memory.limit(chosen.free_memory());
     let (estimate, residence) = Estimate::plan(&pack.manifest, job, limit)?;
     tell(&estimate, residence, limit);
+    check_clips(&pack.manifest, job, memory::free())?;
     let cache = if args.fresh { None } else { ClipCache::of_user().map(Arc::new) };
     let runner = load(&pack, &chosen, residence)?.keeping(cache.clone());
-    // What is written at the end must still be there; the estimate counted it.
+    // What is written at the end must still be there, and fits as was asked above.
     runner.store().set_budget(usize::MAX);
     let summary = runner.pack().clone();
     let task = match args.task {
@@ -143,7 +143,7 @@ pub fn run(args: &Args) -> Result<()> {
             eprintln!("{reason}");
         }
     }
-    if let Some(beside) = gpu::taken(&chosen.device).beside(estimate.peak(residence)) {
+    if let Some(beside) = chosen.taken().beside(estimate.peak(residence)) {
         println!("memory: {beside}");
     }
     Ok(())
@@ -158,6 +158,20 @@ fn tell(estimate: &Estimate, residence: Residence, limit: Option<u64>) {
         eprintln!(
             "to stay within, the diffusion model is loaded for every clip and released after it"
         );
+    }
+}
+
+/// Clips are kept on this machine. Where something else computes, its estimate leaves them out.
+fn check_clips(manifest: &Manifest, job: Job, free: Option<u64>) -> Result<()> {
+    let clips = Estimate::of(manifest, Job { in_own_memory: true, ..job }).clips;
+    match free {
+        Some(free) if !job.in_own_memory && clips > free => bail!(
+            "{} clips take about {} of this machine's memory and {} are there; give fewer with --clips",
+            job.clips,
+            human(clips),
+            human(free)
+        ),
+        _ => Ok(()),
     }
 }
 
@@ -340,5 +354,23 @@ impl Output<'_> {
         let title = format!("The rollout among the codes of {} known clips", set.clips.len());
         let picture = map_picture(&title, &set, &map, &codes)?;
         Ok(media::write_png(&self.folder.join("map.png"), &picture)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clips_that_a_card_computes_have_to_fit_into_this_machine() {
+        let manifest = Manifest::videoworld2();
+        let card = Job { clips: 100, in_own_memory: false, ..Job::default() };
+        let check = |job, free| check_clips(&manifest, job, free);
+        let error = check(card, Some(8_000_000_000)).unwrap_err().to_string();
+        assert!(error.contains("8.0 GB are there") && error.contains("--clips"), "{error}");
+        assert!(check(Job { clips: 7, ..card }, Some(8_000_000_000)).is_ok());
+        assert!(check(card, None).is_ok(), "nobody knows");
+        // The estimate of the processor has counted them.
+        assert!(check(Job { in_own_memory: true, ..card }, Some(1)).is_ok());
     }
 }

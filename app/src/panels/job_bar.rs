@@ -60,6 +60,10 @@ fn show_job(model: &mut Model, ui: &mut Ui, theme: &Theme, job: &Job) {
             ui.label(theme.muted_text(if paused { "paused" } else { "waiting for the engine" }));
         }
     }
+    if job.kind == JobKind::Restart {
+        // The engine neither holds nor cancels it.
+        return;
+    }
     show_pause(model, ui, theme);
     let cancel = KeyButton::new("Cancel", "").show(ui, theme);
     if cancel.on_hover_text(Command::Cancel.text().1).clicked() {
@@ -85,8 +89,8 @@ pub(super) fn title(model: &Model, job: &Job) -> String {
     };
     let stage = job.progress.as_ref().map(|progress| progress.stage);
     match (job.kind, stage) {
-        (JobKind::OpenPack, Some(stage)) => stage.label().to_owned(),
-        (JobKind::OpenPack, None) => "Opening the pack".to_owned(),
+        (JobKind::OpenPack | JobKind::Restart, Some(stage)) => stage.label().to_owned(),
+        (JobKind::OpenPack | JobKind::Restart, None) => "Opening the pack".to_owned(),
         (_, Some(Stage::WarmingUp)) => Stage::WarmingUp.label().to_owned(),
         (JobKind::Extend { parent }, stage) => {
             // Recorded codes are there at once.

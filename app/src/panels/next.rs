@@ -56,6 +56,8 @@ pub fn show(model: &mut Model, ui: &mut Ui) {
         let working = model.jobs.iter().any(|job| job.kind == JobKind::Candidates(current));
         let (title, hint) = if model.engine_dead {
             ("The engine stopped", "Restart it to see what could happen next")
+        } else if !session.knows_task() {
+            ("No candidates", "Choose another task: this pack has not learned it")
         } else if session.is_complete(current) {
             ("The task is done", "Go back to see other ways")
         } else if view.candidates_given_up {

@@ -72,6 +72,7 @@ impl Studio {
         let view = session.view(current);
         let wants_candidates = pack.has_policy
             && session.codes.is_none()
+            && session.knows_task()
             && view.candidates.is_none()
             && !view.candidates_given_up
             && !session.is_complete(current);
@@ -112,7 +113,11 @@ impl Studio {
             JobKind::Coarse(node) => line.contains(&node),
             JobKind::Candidates(node) => node == session.current(),
             JobKind::Recall => false,
-            JobKind::OpenPack | JobKind::Move(_) | JobKind::Extend { .. } | JobKind::Verify => true,
+            JobKind::OpenPack
+            | JobKind::Restart
+            | JobKind::Move(_)
+            | JobKind::Extend { .. }
+            | JobKind::Verify => true,
         };
         let background = self.model.jobs.iter().filter(|job| job.background);
         let left: Vec<JobId> =

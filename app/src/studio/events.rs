@@ -102,6 +102,14 @@ impl Studio {
             Event::Failed { job, reason } => {
                 let kind = self.model.jobs.get_mut(job).map(|job| job.kind);
                 self.ended_early(job);
+                if job == JobId::RESTART {
+                    // Whatever became of the job meanwhile, the engine has no pack now.
+                    self.model.pack = PackState::Failed(reason.clone());
+                    let details = self.report(&reason);
+                    let sentence = format!("The pack could not be opened again: {reason}");
+                    self.model.toasts.engine_died(sentence, details);
+                    return;
+                }
                 if kind == Some(JobKind::OpenPack) && self.model.pack().is_none() {
                     self.model.pack = PackState::Failed(reason.clone());
                 }
@@ -223,7 +231,10 @@ impl Studio {
     }
 
     fn opened(&mut self, pack: Arc<PackSummary>, source: PackSource) {
-        let same = self.model.pack().is_some_and(|old| old.id == pack.id);
+        // A rollout waits for its pack where that could not be opened again after a restart.
+        let waits = self.model.session.as_ref().map(|session| session.pack().id);
+        let same = self.model.pack().map(|old| old.id).or(waits) == Some(pack.id);
+        self.source = source.clone();
         self.model.pack = PackState::Ready(pack.clone());
         self.model.taken = Taken::default();
         if let Some(reason) = &pack.refiner_left_out {

@@ -9,7 +9,7 @@ use engine::media::{Fit, Frame, FrameSize};
 use engine::pack::PackSource;
 use engine::remote::Remote;
 use engine::rollout::{Origin, Sampling};
-use engine::worker::Request;
+use engine::worker::{JobId, Request};
 
 use super::Studio;
 use super::jobs::{JobKind, Pace};
@@ -30,9 +30,15 @@ impl Studio {
     /// Takes the keys that were pressed and everything the panels asked for since the last frame.
     pub(super) fn execute_all(&mut self, ctx: &egui::Context) {
         let mut actions = std::mem::take(&mut self.model.actions);
-        if !self.model.has_dialog() {
-            actions.extend(Command::pressed(ctx).into_iter().map(Action::Run));
-        }
+        // A dialog has the keys but the one that closes it as it opened it.
+        let keys: &[Command] = match self.model.view.overlay {
+            Overlay::Palette => &[Command::Palette],
+            Overlay::Keys => &[Command::Keys],
+            Overlay::Gallery => &[Command::OpenGallery],
+            _ if self.model.has_dialog() => &[],
+            _ => &Command::ALL,
+        };
+        actions.extend(Command::pressed(ctx, keys).into_iter().map(Action::Run));
         for action in actions {
             self.execute(ctx, action);
         }
@@ -304,14 +310,19 @@ impl Studio {
         self.model.jobs.add(id, JobKind::Move(device), false);
     }
 
+    /// An engine that runs without a pack tries the last one once more.
     fn restart_engine(&mut self) {
-        self.set_paused(false);
         self.model.toasts.engine_lives();
-        if !self.engine.restart() {
-            // There is nothing to wait for.
-            self.model.engine_dead = false;
-        } else if self.model.pack().is_none() {
-            self.model.pack = PackState::Opening;
+        if !std::mem::replace(&mut self.model.engine_dead, false) {
+            self.open_pack(self.source.clone());
+            return;
+        }
+        self.set_paused(false);
+        if self.engine.restart() {
+            self.model.jobs.add(JobId::RESTART, JobKind::Restart, false);
+            if self.model.pack().is_none() {
+                self.model.pack = PackState::Opening;
+            }
         }
     }
 

@@ -8,6 +8,8 @@ use engine::worker::{JobId, Progress};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobKind {
     OpenPack,
+    /// Open the pack again that was open when the engine stopped.
+    Restart,
     /// Go on with the pack on another device.
     Move(DeviceChoice),
     /// Predict or take from recorded codes the clip after this node, and paint it.

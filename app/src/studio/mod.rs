@@ -97,6 +97,8 @@ pub struct Studio {
     keeper: Option<Keeper>,
     /// What computes when no other machine does.
     home: DeviceChoice,
+    /// Where the pack was read from that was open last.
+    source: PackSource,
     settings_path: Option<PathBuf>,
     /// Background jobs that were stopped for the user's own.
     gave_way: HashSet<JobId>,
@@ -138,6 +140,7 @@ impl Studio {
                 DeviceChoice::Remote(_) => DeviceChoice::Auto,
                 device => device,
             },
+            source: options.pack.clone(),
             settings_path: options.settings,
             gave_way: HashSet::new(),
             waiting_for: None,

@@ -289,7 +289,8 @@ impl Model {
     }
 
     /// The versions of the frame on the stage: A (coarse) and B (preview or refined), each with
-    /// what it is. On the starting frame there is one version.
+    /// what it is. On the starting frame there is one version, and a preview that is smaller than
+    /// the coarse clip goes when its refining is given up.
     pub fn sides(&self) -> (Option<Side>, Option<Side>) {
         let Some(session) = &self.session else {
             return (None, None);
@@ -303,7 +304,8 @@ impl Model {
         let view = session.view(node);
         let coarse =
             view.coarse.as_ref().map(|clip| (Shot::new(clip.clone(), frame), "coarse".to_owned()));
-        let refined = view.refined.as_ref().map(|stored| {
+        let given_up = view.refine_given_up && view.is_sketched();
+        let refined = view.refined.as_ref().filter(|_| !given_up).map(|stored| {
             let name = match stored.quality {
                 ClipQuality::Preview { step, of } if view.refine_given_up => {
                     format!("preview {step}/{of}, refining stopped")
@@ -316,10 +318,13 @@ impl Model {
         (coarse, refined)
     }
 
-    /// The best version of the frame on the stage.
+    /// The best version of the frame on the stage, to be presented, saved and copied: B, unless it
+    /// is a preview with fewer pixels than A.
     pub fn best(&self) -> Option<Side> {
         let (a, b) = self.sides();
-        b.or(a)
+        let session = self.session.as_ref()?;
+        let sketched = session.view(session.current()).is_sketched();
+        b.filter(|_| !sketched).or(a)
     }
 
     /// The code under inspection: the one selected, or the first of the step on the stage.

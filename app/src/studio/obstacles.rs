@@ -63,12 +63,15 @@ impl Model {
                 Some("This machine computes already")
             }
             Command::ComputeHere => self.no_move(),
-            Command::VerifyDevice if self.engine_dead => Some(STOPPED),
             Command::VerifyDevice if self.jobs.of_kind(JobKind::Verify).is_some() => {
                 Some("The device is being compared; wait for it or cancel it")
             }
-            Command::VerifyDevice => self.no_pack(),
-            Command::RestartEngine => (!self.engine_dead).then_some("The engine is running"),
+            Command::VerifyDevice => self.no_engine(),
+            Command::RestartEngine if self.engine_dead => None,
+            Command::RestartEngine => match self.pack {
+                PackState::Failed(_) => None,
+                _ => Some("The engine is running"),
+            },
             Command::Cancel => self.jobs.is_empty().then_some(NO_WORK),
             Command::PauseWork => {
                 (self.jobs.is_empty() && self.jobs.pace == Pace::Running).then_some(NO_WORK)
@@ -87,11 +90,13 @@ impl Model {
 
     /// Why the pack cannot go to another device now; `None` if it can.
     pub fn no_move(&self) -> Option<&'static str> {
-        match self.jobs.is_opening() {
-            _ if self.engine_dead => Some(STOPPED),
-            true => Some(OPENING),
-            false => self.no_pack(),
-        }
+        let opening = self.jobs.is_opening().then_some(OPENING);
+        opening.or_else(|| self.no_engine())
+    }
+
+    /// Why nothing can be computed now; `None` if it can.
+    fn no_engine(&self) -> Option<&'static str> {
+        if self.engine_dead { Some(STOPPED) } else { self.no_pack() }
     }
 
     fn no_pack(&self) -> Option<&'static str> {
@@ -115,13 +120,13 @@ impl Model {
             Command::PlayPause | Command::Step | Command::Branch if !session.knows_task() => {
                 Some(NO_TASK)
             }
-            Command::PlayPause => self.engine_dead.then_some(STOPPED),
+            Command::PlayPause => self.no_engine(),
             Command::Step if session.is_complete(session.current()) => Some(match session.codes {
                 Some(_) => "These codes are at their end; go back, or choose others",
                 None => "The task is done; go back and branch to try another way",
             }),
             Command::Branch if at_start => Some("Go to the clip that is to be another way"),
-            Command::Step | Command::Branch if self.engine_dead => Some(STOPPED),
+            Command::Step | Command::Branch if self.no_engine().is_some() => self.no_engine(),
             Command::Branch => session.codes.as_ref().and_then(|codes| {
                 let clips = session.rollout.line(session.current()).len();
                 if clips > codes.clips.len() {
@@ -149,7 +154,7 @@ impl Model {
                 match line.iter().all(is_refined) {
                     true if line.is_empty() => Some("There is no clip to refine yet"),
                     true => Some("Every clip of this branch is refined"),
-                    false => self.engine_dead.then_some(STOPPED),
+                    false => self.no_engine(),
                 }
             }
             Command::SaveFrame | Command::CopyFrame => {
@@ -168,7 +173,7 @@ impl Model {
                     None if !session.pack().has_policy => Some(NO_POLICY),
                     None if !session.knows_task() => Some(NO_TASK),
                     None if session.is_complete(node) => Some("The task is done"),
-                    None if self.engine_dead => Some(STOPPED),
+                    None if self.no_engine().is_some() => self.no_engine(),
                     None => Some("This candidate is not painted yet"),
                 }
             }),

@@ -57,6 +57,20 @@ impl NodeView {
         self.refined.as_ref().is_some_and(|stored| stored.quality == ClipQuality::Refined)
     }
 
+    /// Whether `refined` is a preview with fewer pixels than the coarse clip: something to look at
+    /// while refining goes on, and never the best pixels there are.
+    pub fn is_sketched(&self) -> bool {
+        let pixels = |clip: &Clip| clip.first().map(|frame| frame.width() * frame.height());
+        let refined = self.refined.as_ref().and_then(|stored| pixels(&stored.clip));
+        refined.is_some() && refined < self.coarse.as_ref().and_then(pixels)
+    }
+
+    /// The best pixels there are.
+    pub fn best(&self) -> Option<&Clip> {
+        let refined = self.refined.as_ref().filter(|_| !self.is_sketched());
+        refined.map(|stored| &stored.clip).or(self.coarse.as_ref())
+    }
+
     /// Whether there are pixels to show.
     pub fn is_painted(&self) -> bool {
         self.coarse.is_some() || self.refined.is_some()
@@ -505,8 +519,8 @@ impl Session {
             if on_line || !(refined || coarse) {
                 continue;
             }
-            let best = view.refined.as_ref().map(|stored| &stored.clip).or(view.coarse.as_ref());
-            view.end = best.and_then(|clip| clip.last()).cloned().map(still).or(view.end.take());
+            let end = view.best().and_then(|clip| clip.last()).cloned().map(still);
+            view.end = end.or(view.end.take());
             if refined {
                 (view.refined, view.recalled) = (None, false);
             }
@@ -522,7 +536,6 @@ impl Session {
             return Some(self.start.clone());
         }
         let view = self.view(node);
-        let refined = view.refined.as_ref().map(|stored| &stored.clip);
-        refined.or(view.coarse.as_ref()).or(view.end.as_ref()).cloned()
+        view.best().or(view.end.as_ref()).cloned()
     }
 }

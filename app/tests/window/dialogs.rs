@@ -53,6 +53,23 @@ fn keys_mean_nothing_behind_a_dialog() {
 }
 
 #[test]
+fn the_key_that_opens_a_dialog_closes_it() {
+    let mut harness = started(&Shared::default());
+    let keys = [
+        (Modifiers::NONE, Key::F1, Overlay::Keys),
+        (Modifiers::COMMAND, Key::P, Overlay::Palette),
+        (Modifiers::NONE, Key::G, Overlay::Gallery),
+    ];
+    for (modifiers, key, overlay) in keys {
+        for wanted in [overlay, Overlay::None] {
+            harness.key_press_modifiers(modifiers, key);
+            harness.run_steps(3);
+            assert_eq!(harness.state().model().view.overlay, wanted);
+        }
+    }
+}
+
+#[test]
 fn escape_closes_the_topmost_dialog_and_nothing_behind_it() {
     let mut harness = started(&Shared::default());
     key(&mut harness, Key::F11);

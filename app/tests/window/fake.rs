@@ -9,12 +9,14 @@ use std::time::Duration;
 use engine::craft::Task;
 use engine::eval::{Floor, Row, Table, Unit, Verified};
 use engine::gpu::DeviceChoice;
+use engine::media::Frame;
 use engine::memory::{Budget, Taken};
 use engine::pack::{PackId, PackSource, RecordedCodes, Scale};
 use engine::rollout::{
     Candidate, ClipKey, ClipQuality, CodePrediction, NewClip, Path, Sampling, Stage, StoredClip,
 };
 use engine::worker::{Event, JobId, PackSummary, Progress, Request};
+use image::imageops;
 use videoworld_studio::studio::world::Drawing;
 use videoworld_studio::studio::{Engine, Parts, Studio, StudioOptions};
 
@@ -34,6 +36,8 @@ pub enum Refining {
 /// What the engine has and does, shared with the test.
 pub struct Script {
     pub refining: Refining,
+    /// Previews are an eighth as wide and high as their clip.
+    pub sketches: bool,
     /// Candidates are never answered.
     pub mute_candidates: bool,
     /// Predictions and comparisons are never answered.
@@ -67,6 +71,7 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             refining: Refining::Done,
+            sketches: false,
             mute_candidates: false,
             mute_predictions: false,
             kept: HashMap::new(),
@@ -280,6 +285,20 @@ impl Script {
         self.events.push_back(Event::PackOpened { job, pack, source });
     }
 
+    /// Opens the pack again after a restart, as soon as openings are answered.
+    pub fn reopen(&mut self) {
+        let job = JobId::RESTART;
+        if self.mute_openings {
+            let progress = Progress { stage: Stage::ReadingWeights, done: 0, total: 1, left: None };
+            self.events.push_back(Event::Progressed { job, progress });
+        } else if let Some(reason) = self.pack_error.clone() {
+            self.events.push_back(Event::Failed { job, reason });
+        } else {
+            self.open(job);
+            self.events.push_back(Event::Finished { job });
+        }
+    }
+
     /// Throws all clips away, as a store does that is too small.
     pub fn forget_clips(&mut self) {
         self.store.clear();
@@ -313,7 +332,11 @@ impl Script {
         let known = self.store.get(&key).is_some_and(|stored| stored.quality >= quality);
         if !known {
             self.refined_decodes += 1;
-            let clip = scene::clip(ENVIRONMENT, path.clips.len() - 1, false);
+            let mut clip = scene::clip(ENVIRONMENT, path.clips.len() - 1, false);
+            if self.sketches && quality != ClipQuality::Refined {
+                let small = |frame: &Frame| imageops::thumbnail(frame, 12, 8);
+                clip = Arc::new(clip.iter().map(small).collect());
+            }
             self.store.insert(key, StoredClip { clip, quality });
         }
         if let Refining::Stuck(done) = self.refining {
@@ -387,7 +410,7 @@ impl Engine for FakeEngine {
     fn restart(&mut self) -> bool {
         let mut script = self.0.borrow_mut();
         script.restarts += 1;
-        script.open(JobId::RESTART);
+        script.reopen();
         true
     }
 }

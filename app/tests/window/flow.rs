@@ -8,6 +8,8 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use engine::rollout::{NodeId, Rollout};
 use engine::worker::Request;
+use videoworld_studio::commands::Command;
+use videoworld_studio::studio::model::PackState;
 use videoworld_studio::studio::{Studio, StudioOptions};
 
 use crate::fake::{Refining, Shared, options, studio};
@@ -203,6 +205,54 @@ fn a_dead_engine_keeps_the_rollout_and_can_be_restarted() {
     harness.run_steps(4);
     assert_eq!(script.borrow().restarts, 1);
     assert!(harness.query_by_label_contains("graphics device was lost").is_none());
+    press(&mut harness, Key::N);
+    assert_eq!(place(&harness).1, before.1 + 1);
+}
+
+#[test]
+fn while_the_engine_restarts_the_window_says_what_it_reads() {
+    let script = Shared::default();
+    let mut harness = started(&script);
+    press(&mut harness, Key::N);
+    let before = place(&harness);
+    script.borrow_mut().die();
+    script.borrow_mut().mute_openings = true;
+    harness.run_steps(4);
+    assert!(harness.state().model().obstacle(Command::Step).is_some());
+    harness.state_mut().model_mut().run(Command::RestartEngine);
+    harness.run_steps(4);
+    assert!(harness.get_all_by_label("Reading weights").count() > 0);
+    assert!(harness.query_by_label("Cancel").is_none(), "nothing of it can be cancelled");
+    assert_eq!(harness.state().model().obstacle(Command::Step), None);
+    script.borrow_mut().mute_openings = false;
+    script.borrow_mut().reopen();
+    press(&mut harness, Key::N);
+    assert!(harness.query_by_label("Reading weights").is_none());
+    assert_eq!(place(&harness).1, before.1 + 1);
+}
+
+#[test]
+fn a_restart_without_its_pack_leaves_the_rollout_and_opens_one_again() {
+    let script = Shared::default();
+    let mut harness = started(&script);
+    press(&mut harness, Key::N);
+    let before = place(&harness);
+    script.borrow_mut().die();
+    script.borrow_mut().pack_error = Some("dit.safetensors is gone".to_owned());
+    harness.run_steps(4);
+    harness.state_mut().model_mut().run(Command::RestartEngine);
+    harness.run_steps(4);
+    let model = harness.state().model();
+    assert!(matches!(&model.pack, PackState::Failed(reason) if reason.contains("is gone")));
+    assert!(!model.engine_dead);
+    assert_eq!(model.obstacle(Command::OpenPack), None);
+    assert_eq!(model.obstacle(Command::Step), Some("The pack is not open"));
+    assert_eq!(place(&harness), before, "the rollout stays on the stage");
+    script.borrow_mut().pack_error = None;
+    harness.get_by_label("Restart engine").click();
+    harness.run_steps(4);
+    assert_eq!(script.borrow().restarts, 1, "the engine runs already");
+    assert_eq!(place(&harness), before, "and goes on with its pack");
     press(&mut harness, Key::N);
     assert_eq!(place(&harness).1, before.1 + 1);
 }

@@ -3,6 +3,7 @@
 use eframe::egui::Key;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use engine::worker::Request;
 use videoworld_studio::commands::Command;
 use videoworld_studio::studio::Studio;
 use videoworld_studio::studio::map::MapColour;
@@ -119,13 +120,17 @@ fn what_cannot_be_refined_says_what_is_in_the_way() {
 
 #[test]
 fn a_task_that_was_not_learned_is_the_obstacle() {
-    let mut harness = open(&Shared::default(), options());
+    let script = Shared::default();
+    let mut harness = open(&script, options());
     // The pack knows airplane and tower.
     harness.get_by_label("Start Paper boat, environment 1").click();
     harness.run_steps(4);
     harness.key_press(Key::N);
     harness.run_steps(2);
     harness.get_by_label_contains("has not learned this task; choose another one");
+    harness.get_by_label_contains("has not learned it");
+    let candidates = |request: &Request| matches!(request, Request::Candidates { .. });
+    assert!(!script.borrow().requests.iter().any(candidates), "nor are candidates asked for");
 }
 
 #[test]

@@ -104,6 +104,30 @@ fn a_cancelled_clip_shows_its_preview_as_a_preview() {
 }
 
 #[test]
+fn a_preview_smaller_than_the_coarse_clip_is_shown_while_refining_goes_on_and_kept_nowhere() {
+    let script = Shared::default();
+    script.borrow_mut().refining = Refining::Stuck(14);
+    script.borrow_mut().sketches = true;
+    let mut harness = started(&script);
+    press(&mut harness, Key::N);
+    let kept = |harness: &Harness<'_, Studio>| {
+        let model = harness.state().model();
+        let session = model.session.as_ref().expect("a rollout was begun");
+        let thumbnail = session.thumbnail(session.current()).expect("it is painted");
+        assert_eq!(thumbnail.last().expect("it has frames").dimensions(), (48, 32));
+        model.best().expect("a clip").1
+    };
+    let preview =
+        |harness: &Harness<'_, Studio>| harness.state().model().sides().1.map(|(_, name)| name);
+    assert_eq!(preview(&harness).as_deref(), Some("preview 14/35"));
+    assert_eq!(kept(&harness), "coarse");
+    harness.get_by_label("Cancel").click();
+    harness.run_steps(6);
+    assert_eq!(preview(&harness), None, "then the sharper one is shown");
+    assert_eq!(kept(&harness), "coarse");
+}
+
+#[test]
 fn looking_at_another_clip_does_not_throw_away_what_is_half_refined() {
     let script = Shared::default();
     let mut harness = three_clips(&script);

@@ -28,7 +28,7 @@ pub use verify::{Verified, VerifyWatch, verify};
 
 use crate::craft::{Episode, FRAMES_PER_CLIP, Split, Task};
 use crate::media::{Frame, frames_from_tensor, resize_bilinear, tensor_from_frames};
-use crate::pack::PackError;
+use crate::pack::{Lack, PackError};
 use crate::rollout::{Models, PackSummary, RunError};
 use crate::weights::WeightsError;
 
@@ -54,10 +54,8 @@ pub enum EvalError {
         "two or more clips a task are needed: one half trains the probes, the other tests them"
     )]
     TooFew,
-    #[error(
-        "comparing needs all weights of the pack at once, about {needed} of memory, and {there} are there"
-    )]
-    Memory { needed: String, there: String },
+    #[error("comparing takes all weights of the pack at once and needs {0}")]
+    Lack(Lack),
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error(transparent)]

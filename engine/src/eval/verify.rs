@@ -18,8 +18,8 @@ use super::table::{Floor, Row, Table, Unit};
 use super::{EvalError, unseen};
 use crate::gpu::{self, Chosen};
 use crate::media::{self, FrameSize};
-use crate::memory::{self, human};
-use crate::pack::{Estimate, Job, Manifest, Networks, Pack, PackError, Residence, Scale};
+use crate::memory;
+use crate::pack::{Estimate, Job, Lack, Manifest, Networks, Pack, PackError, Residence, Scale};
 use crate::rollout::RunError;
 use crate::vdm::{Conditioning, attention};
 use crate::weights::{Numbers, Precision};
@@ -98,19 +98,30 @@ impl Extent {
         4 + refiner + usize::from(manifest.planner.is_some())
     }
 
-    /// Refuses what does not fit: the networks are loaded whole, one side after the other.
-    fn check_memory(self, manifest: &Manifest, limit: Option<u64>) -> Result<(), EvalError> {
+    /// Refuses what does not fit where `job` says: the networks are loaded whole, one side after the
+    /// other.
+    fn check_memory(
+        self,
+        manifest: &Manifest,
+        job: Job,
+        limit: Option<u64>,
+    ) -> Result<(), EvalError> {
         let Self { frames, frame_size, cut_from } = self;
         let clip = Manifest { frames_per_clip: frames, frame_size, ..manifest.clone() };
         let frame = cut_from.map(|_| Manifest { frames_per_clip: 1, ..manifest.clone() });
-        let peak = |sized: Manifest| Estimate::of(&sized, Job::default()).peak(Residence::Kept);
-        let needed = frame.map_or(0, peak).max(peak(clip));
-        match limit {
-            Some(there) if needed > there => {
-                Err(EvalError::Memory { needed: human(needed), there: human(there) })
+        for sized in frame.into_iter().chain([clip]) {
+            let estimate = Estimate::of(&sized, job);
+            let needed = estimate.peak(Residence::Kept);
+            if let Some(limit) = limit.filter(|limit| needed > *limit) {
+                return Err(EvalError::Lack(Lack::Memory { needed, limit }));
             }
-            _ => Ok(()),
+            let tensors = estimate.stages.iter().map(|stage| stage.largest_tensor);
+            let needed = tensors.max().unwrap_or(0);
+            if let Some(limit) = job.largest_tensor.filter(|limit| needed > *limit) {
+                return Err(EvalError::Lack(Lack::Tensor { needed, limit }));
+            }
         }
+        Ok(())
     }
 }
 
@@ -151,7 +162,8 @@ fn verify_at(
     chosen: &Chosen,
     watch: &mut VerifyWatch<'_>,
 ) -> Result<Verified, EvalError> {
-    extent.check_memory(&pack.manifest, memory::free())?;
+    extent.check_memory(&pack.manifest, Job::default(), memory::free())?;
+    extent.check_memory(&pack.manifest, Job::on(chosen), chosen.free_memory())?;
     let parts = extent.parts(&pack.manifest);
     let mut side = |doing, load: &dyn Fn() -> Result<Networks, PackError>, before: usize| {
         let mut heard = |done| match watch(doing, before + done, 2 * parts) {
@@ -434,13 +446,27 @@ mod tests {
     fn what_does_not_fit_is_refused_before_it_is_loaded() {
         let manifest = Manifest::videoworld2();
         let extent = Extent::of(&manifest, MOST_PIXELS);
-        let error = extent.check_memory(&manifest, Some(8_000_000_000)).unwrap_err().to_string();
+        let check = |extent: Extent, job, there| {
+            let checked = extent.check_memory(&manifest, job, there);
+            checked.map_err(|error| error.to_string())
+        };
+        let processor = Job::default();
+        let error = check(extent, processor, Some(8_000_000_000)).unwrap_err();
         assert!(error.contains("8.0 GB are there"), "{error}");
         // The weights, 9.9 GB, and one large frame: less than a whole clip takes.
         let there = Some(16_000_000_000);
-        assert!(extent.check_memory(&manifest, there).is_ok());
-        assert!(Extent::of(&manifest, usize::MAX).check_memory(&manifest, there).is_err());
-        assert!(extent.check_memory(&manifest, None).is_ok());
+        assert!(check(extent, processor, there).is_ok());
+        assert!(check(Extent::of(&manifest, usize::MAX), processor, there).is_err());
+        assert!(check(extent, processor, None).is_ok());
+        // A card in halves needs less, but takes no tensor above a bound.
+        let numbers = Precision::F16.into();
+        let card =
+            Job { in_own_memory: false, numbers, largest_tensor: Some(1 << 31), ..processor };
+        let there = Some(10_000_000_000);
+        assert_eq!(check(extent, card, there), Ok(()));
+        assert!(check(extent, processor, there).is_err());
+        let error = check(extent, Job { largest_tensor: Some(1 << 20), ..card }, None).unwrap_err();
+        assert!(error.contains("takes none above"), "{error}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use codes::RecordedCodes;
 pub use error::PackError;
-pub use estimate::{Estimate, Job, Residence, Smaller, StageMemory, TooLarge};
+pub use estimate::{Estimate, Job, Lack, Residence, Smaller, StageMemory, TooLarge};
 pub use manifest::{FORMAT, FileFacts, Manifest, SamplerDefaults, TaskEntry};
 pub use networks::Networks;
 pub(crate) use networks::drawn;

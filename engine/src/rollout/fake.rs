@@ -36,6 +36,8 @@ pub struct FakeModels {
     pub panics_on: Option<Vec<u16>>,
     /// Plays a device that compiles its kernels.
     pub compiles: bool,
+    /// Previews are those of a large clip, which nothing is decoded for.
+    pub sketches: bool,
 }
 
 pub const FAKE_SIZE: FrameSize = FrameSize { height: 4, width: 8 };
@@ -79,6 +81,7 @@ impl FakeModels {
             step_time: Duration::ZERO,
             panics_on: None,
             compiles: false,
+            sketches: false,
         }
     }
 }
@@ -169,7 +172,8 @@ impl Models for FakeModels {
         };
         for done in 1..=request.steps {
             std::thread::sleep(self.step_time);
-            let step = RefineStep::Sampled { done, of: request.steps, preview: &preview };
+            let (of, sketched) = (request.steps, self.sketches);
+            let step = RefineStep::Sampled { done, of, sketched, preview: &preview };
             if on_step(step).is_break() {
                 return Err(RunError::Cancelled);
             }

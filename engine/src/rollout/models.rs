@@ -106,8 +106,8 @@ pub struct RefineRequest<'a> {
     pub seed: u64,
     pub steps: usize,
     pub guidance: f32,
-    /// How far this clip was sampled before it was cancelled, to go on from; what is cancelled is
-    /// left here.
+    /// How far this clip was sampled before it was cancelled or failed, to go on from; what does not
+    /// come to its end is left here.
     pub midway: &'a mut Option<Sampler>,
 }
 
@@ -116,9 +116,14 @@ pub type GoOn<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
 
 /// One finished step of refining a clip.
 pub enum RefineStep<'a> {
-    /// `preview` makes `[1, 3, frames, height, width]` of the sampler's current estimate, of large
-    /// clips in an eighth of height and width, or `None` when it was stopped.
-    Sampled { done: usize, of: usize, preview: &'a dyn Fn(GoOn<'_>) -> Option<Tensor<5>> },
+    /// `preview` makes `[1, 3, frames, height, width]` of the sampler's current estimate, or `None`
+    /// when it was stopped. Where it is `sketched` it decodes nothing, and is smaller than the clip.
+    Sampled {
+        done: usize,
+        of: usize,
+        sketched: bool,
+        preview: &'a dyn Fn(GoOn<'_>) -> Option<Tensor<5>>,
+    },
     /// The latents are done, and `done` of their `of` steps are turned into frames.
     Decoded { done: usize, of: usize },
 }

@@ -97,7 +97,8 @@ impl PackModels {
                     go_on()
                 }),
             };
-            let step = RefineStep::Sampled { done: at.step, of: at.of, preview: &preview };
+            let (done, of, sketched) = (at.step, at.of, sketch.is_some());
+            let step = RefineStep::Sampled { done, of, sketched, preview: &preview };
             if on_step(step).is_break() {
                 return Err(RunError::Cancelled);
             }
@@ -236,7 +237,7 @@ impl Models for PackModels {
         let first = request.first.clone();
         let mut sampler = request.midway.take().unwrap_or_else(|| self.sampler(&request));
         let painted = self.paint(&first, &mut sampler, on_step);
-        if matches!(painted, Err(RunError::Cancelled)) {
+        if painted.is_err() {
             *request.midway = Some(sampler);
         }
         painted
@@ -364,27 +365,52 @@ mod tests {
         assert_eq!(runner.refine(&path, &sampling, &mut Unwatched), Err(RunError::NoRefiner));
     }
 
+    /// Stops at a step and writes down all it heard.
+    struct StopAt(Stage, usize, Vec<(Stage, usize, usize)>);
+
+    impl Watch for StopAt {
+        fn step(&mut self, stage: Stage, done: usize, of: usize) -> ControlFlow<()> {
+            self.2.push((stage, done, of));
+            if (stage, done) == (self.0, self.1) {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        }
+        fn clip_ready(&mut self, _: ClipKey, _: ClipQuality) {}
+    }
+
+    fn heard_of(watch: &StopAt, stage: Stage) -> Vec<usize> {
+        let heard = watch.2.iter().filter(|(of, done, _)| *of == stage && *done > 0);
+        heard.map(|(_, done, _)| *done).collect()
+    }
+
+    #[test]
+    fn weights_that_are_gone_for_a_while_cost_no_step() {
+        let (dir, pack, _) = runner();
+        let chosen = gpu::choose(DeviceChoice::Cpu).unwrap();
+        let models = PackModels::load(&pack, &chosen, Residence::Released).unwrap();
+        let runner = Runner::new(Box::new(models), ClipStore::new(1 << 26), 1);
+        let path = start(runner.pack()).then(vec![1, 2, 3, 4], 0);
+        let sampling = runner.pack().sampling.clone();
+        let mut stop = StopAt(Stage::Refining, 2, Vec::new());
+        assert_eq!(runner.refine(&path, &sampling, &mut stop), Err(RunError::Cancelled));
+        let [there, gone] = ["dit.safetensors", "gone"].map(|name| dir.path().join(name));
+        std::fs::rename(&there, &gone).unwrap();
+        let error = runner.refine(&path, &sampling, &mut Unwatched).unwrap_err();
+        assert!(matches!(error, RunError::Weights(_)), "{error}");
+        std::fs::rename(&gone, &there).unwrap();
+        let mut rest = StopAt(Stage::EncodingVideo, 0, Vec::new());
+        runner.refine(&path, &sampling, &mut rest).unwrap();
+        // The estimate of the last step is one more.
+        let left: Vec<usize> = (3..=sampling.refine_steps + 1).collect();
+        assert_eq!(heard_of(&rest, Stage::Refining), left);
+    }
+
     #[test]
     fn cancelling_between_the_steps_of_sampler_and_decoder_keeps_the_coarse_clip() {
-        /// Stops at a step and writes down all it heard.
-        struct StopAt(Stage, usize, Vec<(Stage, usize, usize)>);
-        impl Watch for StopAt {
-            fn step(&mut self, stage: Stage, done: usize, of: usize) -> ControlFlow<()> {
-                self.2.push((stage, done, of));
-                if (stage, done) == (self.0, self.1) {
-                    return ControlFlow::Break(());
-                }
-                ControlFlow::Continue(())
-            }
-            fn clip_ready(&mut self, _: ClipKey, _: ClipQuality) {}
-        }
         let (_dir, pack, runner) = runner();
         let path = start(runner.pack()).then(vec![1, 2, 3, 4], 0);
         let sampling = runner.pack().sampling.clone();
-        let heard_of = |watch: &StopAt, stage: Stage| -> Vec<usize> {
-            let heard = watch.2.iter().filter(|(of, done, _)| *of == stage && *done > 0);
-            heard.map(|(_, done, _)| *done).collect()
-        };
         // Five frames are two latent steps, so one is left when the second stop comes. What was
         // sampled before the first is not sampled again, and what was sampled to its end is not
         // sampled at all.

@@ -48,7 +48,7 @@ pub enum RunError {
 ///
 /// The chain is the reference's: coarse clips go on from the last coarse frame, refined clips from
 /// the last refined frame, neither clamped nor rounded in between. A clip whose refining was
-/// cancelled goes on where it stood when it is asked for again.
+/// cancelled or failed goes on where it stood when it is asked for again.
 pub struct Runner {
     models: Box<dyn Models>,
     store: ClipStore,
@@ -57,12 +57,11 @@ pub struct Runner {
     previews_per_clip: usize,
     /// Stages whose kernels are compiled.
     warm: RefCell<HashSet<Stage>>,
-    /// Clips that were cancelled while they were sampled, the last one last.
+    /// Clips that were begun and are not finished, the last one last.
     midway: RefCell<Vec<(ClipKey, Sampler)>>,
 }
 
-/// Clips that were cancelled while they were sampled and can be gone on with. One of the release
-/// has latents, hint and context of about 35 MB.
+/// Clips that are kept to be gone on with. One of the release has latents, hint and context of about 35 MB.
 const MIDWAY_CLIPS: usize = 3;
 
 impl Runner {
@@ -177,6 +176,8 @@ impl Runner {
     /// What the clip after a refined one goes on from, if the cache has it.
     fn recall_one(&self, key: ClipKey, watch: &mut dyn Watch) -> Option<Arc<HostVideo>> {
         let (clip, last) = self.cache.as_ref()?.read(key, &self.pack().device)?;
+        // Nobody goes on with what is finished.
+        drop(self.take_midway(key));
         let last = Arc::new(last);
         self.store.put_kept(key, Arc::new(clip), last.clone());
         watch.clip_ready(key, ClipQuality::Refined);
@@ -365,11 +366,11 @@ impl Runner {
         self.begin(watch, Stage::Refining, request.steps)?;
         let previews = self.previews_per_clip;
         self.models.refine(request, &mut |step| match step {
-            RefineStep::Sampled { done, of, preview } => {
+            RefineStep::Sampled { done, of, sketched, preview } => {
                 watch.step(Stage::Refining, done, of)?;
                 // The last step's estimate is about to be decoded as the clip itself.
                 if done < of && (done * (previews + 1)) / of > ((done - 1) * (previews + 1)) / of {
-                    if self.is_cold(Stage::DecodingVideo) {
+                    if !sketched && self.is_cold(Stage::DecodingVideo) {
                         watch.step(Stage::WarmingUp, 0, 1)?;
                     }
                     let Some(video) = preview(&mut || watch.step(Stage::Refining, done, of)) else {

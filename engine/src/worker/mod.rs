@@ -126,8 +126,8 @@ impl Worker {
     }
 
     /// Starts a new thread after [`Event::Died`], which first opens the pack again that was open, and
-    /// says whether there is one: [`Event::PackOpened`] or another [`Event::Died`] follows. Does
-    /// nothing on a worker that is alive.
+    /// says whether there is one: the events of [`JobId::RESTART`] follow. Where it fails the worker
+    /// is alive without a pack. Does nothing on a worker that is alive.
     pub fn restart(&mut self) -> bool {
         if !self.is_alive() {
             if let Some(dead) = self.running.take() {

@@ -151,7 +151,7 @@ impl Queue {
         true
     }
 
-    /// Says something that is about no job.
+    /// Says something that is about no request.
     pub fn announce(&self, event: Event) {
         self.state().say(event);
         (self.wake)();

@@ -1,6 +1,6 @@
 //! The worker with networks that obey, sleep or panic on demand.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -265,6 +265,51 @@ fn a_panic_is_told_once_and_a_restart_goes_on() {
 }
 
 #[test]
+fn a_restart_whose_pack_is_gone_goes_on_without_one() {
+    for panics in [false, true] {
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let shared = is_gone.clone();
+        let make_opener = move || {
+            let is_gone = shared.clone();
+            let opener = move |_: &PackSource, _: DeviceChoice| {
+                if is_gone.load(Ordering::Relaxed) {
+                    assert!(!panics, "the pack is gone");
+                    return Err("the pack is gone".to_owned());
+                }
+                let mut models = FakeModels::new(Arc::default());
+                models.panics_on = Some(vec![3; 4]);
+                Ok(Box::new(models) as Box<dyn Models>)
+            };
+            Box::new(opener) as Box<super::Opener>
+        };
+        let mut worker = Worker::with_opener(DeviceChoice::Cpu, make_opener, None, || {});
+        let last = |worker: &Worker, request: Request| {
+            let job = worker.send(request);
+            until_end(worker, job).pop().unwrap()
+        };
+        last(&worker, Request::OpenPack(PackSource::Embedded));
+        last(&worker, refine(&start().then(vec![3; 4], 0)));
+        is_gone.store(true, Ordering::Relaxed);
+        assert!(worker.restart());
+        let events = until_end(&worker, JobId::RESTART);
+        let [Event::Progressed { progress, .. }, Event::Failed { reason, .. }] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(progress.stage, Stage::ReadingWeights);
+        assert!(reason.contains("the pack is gone"), "{reason}");
+        let fine = start().then(vec![1; 4], 0);
+        let Event::Failed { reason, .. } = last(&worker, refine(&fine)) else {
+            panic!("no pack is open")
+        };
+        assert!(reason.contains("no pack is open"), "{reason}");
+        is_gone.store(false, Ordering::Relaxed);
+        assert!(worker.is_alive());
+        last(&worker, Request::OpenPack(PackSource::Embedded));
+        assert!(matches!(last(&worker, refine(&fine)), Event::Finished { .. }));
+    }
+}
+
+#[test]
 fn closing_in_the_middle_of_work_is_quick() {
     let Setup { worker, wakes } = worker(Duration::from_millis(30), None);
     worker.send(Request::OpenPack(PackSource::Embedded));
@@ -354,10 +399,9 @@ fn a_full_disk_is_told_once_and_stops_nothing() {
     assert_eq!(told, 1);
 }
 
-#[test]
-fn the_device_is_compared_with_the_processor_and_that_can_be_cancelled() {
-    let dir = tempfile::tempdir().unwrap();
-    crate::pack::tests::tiny(dir.path());
+/// A worker with the tiny pack open, written into a folder.
+fn with_networks(folder: &std::path::Path) -> Worker {
+    crate::pack::tests::tiny(folder);
     let make_opener = || {
         let opener = |source: &PackSource, _: DeviceChoice| {
             let pack = source.open().map_err(|error| error.to_string())?;
@@ -368,8 +412,15 @@ fn the_device_is_compared_with_the_processor_and_that_can_be_cancelled() {
         Box::new(opener) as Box<super::Opener>
     };
     let worker = Worker::with_opener(DeviceChoice::Cpu, make_opener, None, || {});
-    let job = worker.send(Request::OpenPack(PackSource::Folder(dir.path().to_owned())));
+    let job = worker.send(Request::OpenPack(PackSource::Folder(folder.to_owned())));
     until_end(&worker, job);
+    worker
+}
+
+#[test]
+fn the_device_is_compared_with_the_processor_and_that_can_be_cancelled() {
+    let dir = tempfile::tempdir().unwrap();
+    let worker = with_networks(dir.path());
     let job = worker.send(Request::Verify);
     let events = until_end(&worker, job);
     let verified = events.iter().find_map(|event| match event {
@@ -593,8 +644,10 @@ fn a_panic_on_the_way_home_is_told_like_any_other() {
 
 #[test]
 fn what_refining_takes_is_told_after_its_steps() {
-    let worker = opened(Duration::ZERO, None);
-    let job = worker.send(refine(&start().then(vec![1; 4], 0)));
+    let dir = tempfile::tempdir().unwrap();
+    let worker = with_networks(dir.path());
+    let path = Path { start: Arc::new(Frame::new(48, 32)), ..start() }.then(vec![1; 4], 0);
+    let job = worker.send(refine(&path));
     let events = until_end(&worker, job);
     let taken = events.iter().filter_map(|event| match event {
         Event::Measured { taken, .. } => Some(*taken),
@@ -615,12 +668,15 @@ fn a_pack_of_any_size_keeps_the_clips_of_its_longest_task() {
     until_end(&worker, job);
     let mut pack = FakeModels::new(Arc::default()).pack;
     let (used, budget) = worker.store().memory();
-    assert_eq!((used, budget), (pack.clip_bytes(), store_budget(&pack)));
+    assert_eq!((used, budget), (pack.clip_bytes(), store_budget(&pack, None)));
     assert_eq!(budget, 512 << 20);
     let release = Arc::make_mut(&mut pack);
     (release.frames_per_clip, release.frame_size) = (93, (480, 832));
     release.coarse_size = (256, 256);
     let clip = 93 * 832 * 480 * 3;
     assert!(pack.clip_bytes() > clip && pack.clip_bytes() < 2 * clip, "{}", pack.clip_bytes());
-    assert_eq!(store_budget(&pack), 7 * pack.clip_bytes());
+    assert_eq!(store_budget(&pack, None), 7 * pack.clip_bytes());
+    // A card's memory says nothing of this machine's.
+    assert_eq!(store_budget(&pack, Some(1_000_000_000)), 1_000_000_000);
+    assert_eq!(store_budget(&pack, Some(1)), 512 << 20);
 }

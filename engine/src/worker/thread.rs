@@ -6,13 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use burn::tensor::Device;
-
 use super::eta::Eta;
 use super::queue::{Job, Queue};
 use super::{Event, JobId, Progress, Request};
 use crate::eval::{self, EvalError};
-use crate::gpu::{self, DeviceChoice};
+use crate::gpu::{Chosen, DeviceChoice};
 use crate::memory;
 use crate::pack::PackSource;
 use crate::remote::{self, Remote};
@@ -36,10 +34,7 @@ pub(super) type LastPack = Arc<Mutex<Option<PackSource>>>;
 
 /// Does one job after another until the queue is closed or a panic has closed it.
 pub(super) fn serve(queue: &Queue, mut desk: Desk) {
-    if let Err(reason) = desk.reopen(queue) {
-        queue.die(reason);
-        return;
-    }
+    desk.reopen(queue);
     while let Some(job) = queue.next() {
         let outcome = catch_unwind(AssertUnwindSafe(|| desk.work(&job, queue)));
         match outcome {
@@ -95,11 +90,12 @@ impl From<EvalError> for Refusal {
 /// Bytes of finished clips that may be kept whatever the pack: branches of a small one cost little.
 const LEAST_STORE: usize = 512 << 20;
 
-/// Bytes of finished clips kept with a pack: those of its longest task, which were counted before it
-/// was opened.
-pub(super) fn store_budget(pack: &PackSummary) -> usize {
-    let clips = pack.clips_per_task.iter().max().copied().unwrap_or(1);
-    LEAST_STORE.max(clips * pack.clip_bytes())
+/// Bytes of finished clips kept with a pack: those of its longest task, as far as so many bytes are
+/// `free`. The estimate counts them only where weights and clips are in the same memory.
+pub(super) fn store_budget(pack: &PackSummary, free: Option<u64>) -> usize {
+    let clips = pack.clips_per_task.iter().max().copied().unwrap_or(1) * pack.clip_bytes();
+    let free = free.and_then(|free| usize::try_from(free).ok()).unwrap_or(usize::MAX);
+    LEAST_STORE.max(clips.min(free))
 }
 
 /// What the thread works with.
@@ -163,7 +159,7 @@ impl Desk {
             }
             Request::Refine { path, sampling } => {
                 let runner = runner?;
-                reporter.measured = Some(runner.models().device().clone());
+                reporter.measured = runner.models().source().map(|(_, chosen)| chosen.clone());
                 runner.refine(path, sampling, reporter)?;
             }
             Request::Candidates { path, parent, count, sampling } => {
@@ -207,16 +203,24 @@ impl Desk {
     }
 
     /// After a restart, the pack that was open before. Nobody can cancel that: a window that goes on
-    /// with its rollout counts on it.
-    fn reopen(&mut self, queue: &Queue) -> Result<(), String> {
-        let Some(source) = self.last_pack().clone() else { return Ok(()) };
+    /// with its rollout counts on it. Where it fails the thread goes on without a pack.
+    fn reopen(&mut self, queue: &Queue) {
+        // Only what opens is the last pack again: another one can then be opened in its place.
+        let Some(source) = self.last_pack().take() else { return };
+        let job = JobId::RESTART;
+        let progress = Progress { stage: Stage::ReadingWeights, done: 0, total: 1, left: None };
+        queue.announce(Event::Progressed { job, progress });
         let mut device = self.device;
         let loaded = catch_unwind(AssertUnwindSafe(|| self.load_anywhere(&source, &mut device)));
-        let (runner, _) = loaded.unwrap_or_else(|panic| Err(said(&*panic)))?;
-        let pack = runner.pack().clone();
-        self.install(runner, source.clone(), device);
-        queue.announce(Event::PackOpened { job: JobId::RESTART, pack, source });
-        Ok(())
+        match loaded.unwrap_or_else(|panic| Err(said(&*panic))) {
+            Ok((runner, _)) => {
+                let pack = runner.pack().clone();
+                self.install(runner, source.clone(), device);
+                queue.announce(Event::PackOpened { job, pack, source });
+                queue.announce(Event::Finished { job });
+            }
+            Err(reason) => queue.announce(Event::Failed { job, reason }),
+        }
     }
 
     /// On `device`; where that is another machine's and out of reach, and no pack is open, on one of
@@ -251,7 +255,7 @@ impl Desk {
     }
 
     fn install(&mut self, runner: Runner, source: PackSource, device: DeviceChoice) {
-        self.store.set_budget(store_budget(runner.pack()));
+        self.store.set_budget(store_budget(runner.pack(), memory::free()));
         self.runner = Some(runner);
         *self.last_pack() = Some(source.clone());
         (self.source, self.device) = (Some(source), device);
@@ -303,7 +307,7 @@ struct Reporter<'a> {
     /// How long the job stood still while work was paused.
     held: Duration,
     /// The device whose memory is told of after every step.
-    measured: Option<Device>,
+    measured: Option<Chosen>,
 }
 
 impl Reporter<'_> {
@@ -331,8 +335,8 @@ impl Watch for Reporter<'_> {
             job: self.job.id,
             progress: Progress { stage, done, total, left },
         });
-        if let Some(device) = self.measured.as_ref().filter(|_| done > 0) {
-            self.say(Event::Measured { job: self.job.id, taken: gpu::taken(device) });
+        if let Some(chosen) = self.measured.as_ref().filter(|_| done > 0) {
+            self.say(Event::Measured { job: self.job.id, taken: chosen.taken() });
         }
         self.held += self.queue.hold_while_paused(self.job);
         if self.job.is_cancelled() {

@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::craft::Task;
-use crate::pack::Scale;
+use crate::gpu::{self, DeviceChoice};
+use crate::pack::{Residence, Scale};
 use crate::rollout::fake::{Calls, FAKE_SIZE, FakeModels};
-use crate::rollout::{Decodes, Unwatched};
+use crate::rollout::{Decodes, PackModels, Unwatched};
 
 fn runner(budget: usize) -> (Runner, Arc<Calls>) {
     let calls = Arc::new(Calls::default());
@@ -98,9 +99,11 @@ fn cancelling_keeps_the_finished_clips() {
 
 #[test]
 fn a_device_that_compiles_warms_up_once_a_stage() {
-    let calls = Arc::new(Calls::default());
-    let models = FakeModels { compiles: true, ..FakeModels::new(calls) };
-    let runner = Runner::new(Box::new(models), ClipStore::new(1 << 20), 0);
+    let cold = |sketches, previews| {
+        let models = FakeModels { compiles: true, sketches, ..FakeModels::new(Arc::default()) };
+        Runner::new(Box::new(models), ClipStore::new(1 << 20), previews)
+    };
+    let runner = cold(false, 0);
     let stages = |log: &Log| -> Vec<Stage> {
         let mut stages: Vec<Stage> = log.steps.iter().map(|(stage, ..)| *stage).collect();
         stages.dedup();
@@ -115,6 +118,15 @@ fn a_device_that_compiles_warms_up_once_a_stage() {
     let mut second = Log::default();
     runner.refine(&start().then(vec![2; 4], 0), &sampling(0.0, 0), &mut second).unwrap();
     assert_eq!(stages(&second), [coarse, refining, decoding]);
+    // A preview that is decoded compiles the decoder, a sketch leaves that to the clip.
+    let previewed = |sketches| {
+        let mut log = Log::default();
+        let path = start().then(vec![1; 4], 0);
+        cold(sketches, 1).refine(&path, &sampling(0.0, 0), &mut log).unwrap();
+        stages(&log)
+    };
+    assert_eq!(previewed(false), [warm, coarse, warm, refining, warm, refining, decoding]);
+    assert_eq!(previewed(true), [warm, coarse, warm, refining, warm, decoding]);
 }
 
 #[test]
@@ -245,4 +257,29 @@ fn a_cancelled_clip_stays_a_preview_and_is_never_kept_as_refined() {
     assert!(again.store().get(key).is_none(), "nothing was kept");
     again.refine(&path, &sampling, &mut Unwatched).unwrap();
     assert_eq!(again.store().decodes().refined, 1);
+}
+
+#[test]
+fn what_was_begun_is_dropped_when_the_clip_is_found_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let pack = crate::pack::tests::tiny(&dir.path().join("pack"));
+    let chosen = gpu::choose(DeviceChoice::Cpu).unwrap();
+    let cache = Arc::new(ClipCache::open(dir.path().join("clips"), 1 << 26));
+    let [begun, other] = [(); 2].map(|()| {
+        let models = PackModels::load(&pack, &chosen, Residence::Kept).unwrap();
+        let runner = Runner::new(Box::new(models), ClipStore::new(1 << 26), 0);
+        runner.keeping(Some(cache.clone()))
+    });
+    let size = begun.pack().frame_size();
+    let frame = Arc::new(Frame::new(size.width, size.height));
+    let path = Path { start: frame, ..start() }.then(vec![1, 2, 3, 4], 0);
+    let sampling = begun.pack().sampling.clone();
+    // One note of the coarse clip before it is painted and one after, one to begin, one step.
+    let mut log = Log { stop_after: Some(4), ..Log::default() };
+    assert_eq!(begun.refine(&path, &sampling, &mut log), Err(RunError::Cancelled));
+    assert_eq!(begun.midway.borrow().len(), 1);
+    let key = other.refine(&path, &sampling, &mut Unwatched).unwrap();
+    cache.flush();
+    begun.recall(&[key], &mut Unwatched).unwrap();
+    assert!(begun.store().video(key).is_some() && begun.midway.borrow().is_empty());
 }
