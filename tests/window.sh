@@ -29,7 +29,9 @@ sleep 8 # the pack loads and the gallery is painted
 import -window root "$shots/1-gallery.png"
 
 # The last picture of the first row; nothing is to be hovered over afterwards.
-xdotool mousemove 1264 275 click 1 mousemove 800 990
+xdotool mousemove 1264 275 click 1
+sleep 1
+xdotool mousemove 800 990
 sleep 4
 import -window root "$shots/2-started.png"
 for step in 1 2; do
