@@ -166,7 +166,8 @@ fn show_measures(model: &Model, ui: &mut Ui, theme: &Theme) {
     }
 }
 
-/// Entropy here, bytes of finished clips, and what all of it takes. Figures have one width.
+/// Entropy here, as wide whatever it is since it changes while a video plays, bytes of finished
+/// clips, and what all of it takes.
 fn measures(model: &Model) -> Vec<String> {
     let mut parts = Vec::new();
     if let Some((_, _, prediction)) = model.inspected()
@@ -176,7 +177,7 @@ fn measures(model: &Model) -> Vec<String> {
     }
     let (used, budget) = model.memory;
     if budget > 0 {
-        parts.push(format!("clips {:>8} of {}", human(used as u64), human(budget as u64)));
+        parts.push(format!("clips {} of {}", human(used as u64), human(budget as u64)));
     }
     parts.extend(memory(model).map(|(short, _)| short));
     parts
