@@ -54,7 +54,7 @@ pub enum EvalError {
         "two or more clips a task are needed: one half trains the probes, the other tests them"
     )]
     TooFew,
-    #[error("comparing takes all weights of the pack at once and needs {0}")]
+    #[error("this takes all weights at once and needs {0}")]
     Lack(Lack),
     #[error(transparent)]
     Weights(#[from] WeightsError),

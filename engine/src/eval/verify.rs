@@ -19,7 +19,7 @@ use super::{EvalError, unseen};
 use crate::gpu::{self, Chosen};
 use crate::media::{self, FrameSize};
 use crate::memory;
-use crate::pack::{Estimate, Job, Lack, Manifest, Networks, Pack, PackError, Residence, Scale};
+use crate::pack::{Estimate, Job, Manifest, Networks, Pack, PackError, Residence, Scale};
 use crate::rollout::RunError;
 use crate::vdm::{Conditioning, attention};
 use crate::weights::{Numbers, Precision};
@@ -111,14 +111,8 @@ impl Extent {
         let frame = cut_from.map(|_| Manifest { frames_per_clip: 1, ..manifest.clone() });
         for sized in frame.into_iter().chain([clip]) {
             let estimate = Estimate::of(&sized, job);
-            let needed = estimate.peak(Residence::Kept);
-            if let Some(limit) = limit.filter(|limit| needed > *limit) {
-                return Err(EvalError::Lack(Lack::Memory { needed, limit }));
-            }
-            let tensors = estimate.stages.iter().map(|stage| stage.largest_tensor);
-            let needed = tensors.max().unwrap_or(0);
-            if let Some(limit) = job.largest_tensor.filter(|limit| needed > *limit) {
-                return Err(EvalError::Lack(Lack::Tensor { needed, limit }));
+            if let Some((_, lack)) = estimate.lack(Residence::Kept, job.largest_tensor, limit) {
+                return Err(EvalError::Lack(lack));
             }
         }
         Ok(())

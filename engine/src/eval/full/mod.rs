@@ -13,7 +13,7 @@ use super::{EvalError, unseen};
 use crate::flop::of_convolutions;
 use crate::gpu::{Chosen, has_matrix_units};
 use crate::media::{self, FrameSize};
-use crate::pack::{Estimate, Job, Manifest, Networks, Pack, PackError, Residence, drawn};
+use crate::pack::{Estimate, Job, Lack, Manifest, Networks, Pack, PackError, Residence, drawn};
 use crate::policy::{CodeSampling, PolicyConfig};
 use crate::vdm::schedule::Beginning;
 use crate::vdm::{
@@ -29,7 +29,7 @@ mod table;
 /// `on_row` hears every part when it is measured; `repeats` runs make a median.
 ///
 /// # Errors
-/// As [`Pack::load`]; and where there is no diffusion model.
+/// As [`Pack::load`]; where there is no diffusion model; and where the device has no room.
 pub fn full(
     manifest: &Manifest,
     pack: Option<&Pack>,
@@ -38,16 +38,26 @@ pub fn full(
     on_row: &mut dyn FnMut(&Cost),
 ) -> Result<ClipCost, EvalError> {
     let config = manifest.vdm.as_ref().ok_or(EvalError::NoRefiner)?;
+    let single = one_block(manifest, config);
+    let job = Job { clips: 0, ..Job::on(chosen) };
+    let estimate = Estimate::of(if pack.is_some() { manifest } else { &single }, job);
+    let lack = estimate.lack(Residence::Kept, job.largest_tensor, chosen.free_memory());
+    if let Some((_, lack)) = lack {
+        return Err(EvalError::Lack(lack));
+    }
     let networks = match pack {
         Some(pack) => pack.load_on(chosen, Residence::Kept)?,
-        None => Networks::drawn(&one_block(manifest, config), chosen)?,
+        None => Networks::drawn(&single, chosen)?,
     };
     let vdm = networks.vdm.as_ref().ok_or(EvalError::NoRefiner)?;
     let mut bench = Bench { manifest, chosen, repeats, on_row, costs: Vec::new() };
-    match pack {
-        Some(_) => bench.policy(&networks),
-        None => bench.base_policy(),
-    }
+    let left_out = match pack {
+        Some(_) => {
+            bench.policy(&networks);
+            None
+        }
+        None => bench.base_policy().err(),
+    };
     bench.coarse(&networks);
     bench.video_vae(vdm)?;
     let scores = Scores::measure(chosen, config.dit.head_dim());
@@ -57,8 +67,10 @@ pub fn full(
     let latents = latent_shape(&config.vae, manifest.frames_per_clip, manifest.frame_size);
     let attention = bench.attention(config, Positions::of(&config.dit, latents).tokens);
     let costs = bench.costs;
+    let left_out = left_out
+        .map_or_else(String::new, |lack| format!("; without the policy of 4B, which needs {lack}"));
     let title = format!(
-        "{}, {}, {} frames of {}: {} tokens, {evaluations} evaluations (guidance {})",
+        "{}, {}, {} frames of {}: {} tokens, {evaluations} evaluations (guidance {}){left_out}",
         manifest.name,
         if pack.is_some() { "its weights" } else { "random weights" },
         manifest.frames_per_clip,
@@ -177,9 +189,16 @@ impl Bench<'_> {
 
     /// One of the base model's sizes stands for the policy that was not published: in and out
     /// without layers, and a layer without the vocabulary.
-    fn base_policy(&mut self) {
+    ///
+    /// # Errors
+    /// Where the device does not take its embedding.
+    fn base_policy(&mut self) -> Result<(), Lack> {
         let count = self.manifest.codes_per_clip();
         let base = PolicyConfig::cosmos_ar_4b();
+        let needed = (base.embeddings * base.dim * size_of::<f32>()) as u64;
+        if let Some(limit) = self.chosen.largest_tensor.filter(|limit| needed > *limit) {
+            return Err(Lack::Tensor { needed, limit });
+        }
         let codes = |config: &PolicyConfig| {
             let device = &self.chosen.device;
             let policy = config.init(device);
@@ -205,6 +224,7 @@ impl Bench<'_> {
         let name = format!("policy of 4B, in and out, {count} codes");
         self.row(name, around, 1, None, SINGLE);
         self.row(format!("policy of 4B, a layer, {count} codes"), layer, base.layers, None, SINGLE);
+        Ok(())
     }
 
     fn coarse(&mut self, networks: &Networks) {
@@ -392,5 +412,20 @@ mod tests {
         assert!(larger.planner.is_none());
         assert_eq!(larger.coarse_size, FrameSize { height: 64, width: 96 });
         assert!(pack.manifest.at(18, larger.frame_size).is_err());
+    }
+
+    #[test]
+    fn a_device_is_asked_for_no_tensor_that_it_does_not_take() {
+        let pack = Pack::embedded().unwrap();
+        let taking = |largest| {
+            let chosen = crate::gpu::choose(DeviceChoice::Cpu).unwrap();
+            let chosen = Chosen { largest_tensor: Some(largest), ..chosen };
+            full(&pack.manifest, None, &chosen, 1, &mut |_| ())
+        };
+        let cost = taking(100_000_000).unwrap();
+        assert!(cost.costs.iter().all(|cost| !cost.name.starts_with("policy")));
+        assert!(cost.title.contains("without the policy of 4B, which needs a tensor of 1.0 GB"));
+        let refused = taking(1_000_000).unwrap_err().to_string();
+        assert!(refused.contains("takes none above 1.0 MB"), "{refused}");
     }
 }

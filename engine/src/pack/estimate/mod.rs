@@ -264,8 +264,9 @@ impl Estimate {
         Err(TooLarge { stage, lack, smaller, advice })
     }
 
-    /// What there is too little of, and at which stage.
-    fn lack(
+    /// What there is too little of, and at which stage: the device takes no larger tensor, and the
+    /// job may take no more memory, `None` being without limit.
+    pub fn lack(
         &self,
         residence: Residence,
         largest_tensor: Option<u64>,
