@@ -380,9 +380,14 @@ mod tests {
         let rows = [[5, 6, 7, 8, 9, 10], [15, 16, 17, 18, 19, 20]];
         let codes = Tensor::<2, Int>::from_data(rows, &device);
         let mut optimizer = AdamWConfig::new().init();
-        for _ in 0..40 {
+        // Tests beside this one draw from the same numbers, so weights begin differently each time:
+        // it trains until it has learned, far below the 7 it begins with.
+        for _ in 0..400 {
             let logits = planner.logits(codes.clone(), features.clone(), tasks.clone());
             let loss = next_code_loss(logits, codes.clone(), &[6, 6]);
+            if loss.clone().into_scalar::<f32>() < 0.02 {
+                break;
+            }
             let gradients = GradientsParams::from_grads(loss.backward(), &planner);
             planner = optimizer.step(3e-3, planner, gradients);
         }
